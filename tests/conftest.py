@@ -1,0 +1,85 @@
+"""What the tests share: the real main.py, run as a process, and the model that it comes with."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "assets" / "base-model")]
+
+
+class Run:
+    """A finished run of main.py: its exit status, what it printed, seconds, and peak memory (KiB)."""
+
+    def __init__(self, *options, cwd=ROOT, before=(), env=None, stdin=None):
+        command = [*before, sys.executable, str(ROOT / "main.py"), *map(str, options)]
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            stdin=stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.out, self.err = process.communicate(timeout=600)
+        self.seconds, self.status = time.perf_counter() - start, process.returncode
+
+    def row(self, name):
+        """The figures of one row of the evaluation's table: base, prompted, fine-tuned."""
+        line = next(line for line in self.out.splitlines() if line.strip().startswith(name))
+        return [float(x) for x in re.findall(r"[\d.]+", line.split(name)[1])]
+
+    def answers(self, act):
+        """{question: answer} as shown under an act's heading."""
+        text = re.split(r"\n\n(?=\w)", self.out.split(f"\n{act}: ")[1].split("\n\n", 1)[1])[0]
+        lines = [line.strip() for line in text.splitlines()]
+        pairs = itertools.pairwise(lines)
+        return {q: a.removeprefix("→ ") for q, a in pairs if a.startswith("→")}
+
+
+@pytest.fixture(scope="session")
+def adapters(tmp_path_factory):
+    return tmp_path_factory.mktemp("lesson") / "adapters"
+
+
+@pytest.fixture(scope="session")
+def lesson(adapters):
+    """The lesson as a learner runs it, with the data that ship; its adapters go aside."""
+    run = Run("--adapter-path", adapters)
+    assert run.status == 0, run.err
+    return run
+
+
+@pytest.fixture(scope="session")
+def base():
+    """(model, tokenizer) of the embedded base model, loaded as main.py loads it."""
+    import main
+
+    model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
+    return model, tokenizer
+
+
+def say(base, text, until="\n"):
+    """What the model says after a text: its first line, and whether it ended by itself."""
+    import main
+
+    model, tokenizer = base
+    return main.answer(model, tokenizer, tokenizer.encode(text), until)
+
+
+def write_data(folder, **splits):
+    """Writes {split: [(prompt, completion), …]} as a data folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, pairs in splits.items():
+        lines = (json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in pairs)
+        (folder / f"{split}.jsonl").write_text("".join(lines))
+    return folder

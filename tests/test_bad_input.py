@@ -1,0 +1,70 @@
+"""A learner's mistakes: one line that says what, where and what to do; status 2; nothing written."""
+
+import pytest
+from conftest import Run
+
+GOOD = '{"prompt": "Who?", "completion": "Me."}\n'
+LINES = {
+    "no JSON": ("Who? Me.", "train.jsonl:2: "),
+    "single quotes": ("{'prompt': 'Who?', 'completion': 'Me.'}", "train.jsonl:2: "),
+    "trailing comma": ('{"prompt": "Who?", "completion": "Me.",}', "train.jsonl:2: "),
+    "other keys": ('{"question": "Who?", "answer": "Me."}', "train.jsonl:2: "),
+    "an array": ('["Who?", "Me."]', "train.jsonl:2: "),
+    "a number": ('{"prompt": "Who?", "completion": 3}', "train.jsonl:2: "),
+    "empty text": ('{"prompt": " ", "completion": "Me."}', "train.jsonl:2: "),
+    "no answer at the end": (
+        '{"messages": [{"role": "user", "content": "Who?"}]}',
+        "train.jsonl:2: ",
+    ),
+}
+
+
+def check(run, said, folder):
+    assert run.status == 2
+    assert len(run.err.splitlines()) == 1 and said in run.err, run.err
+    assert "Traceback" not in run.err + run.out
+    assert not (folder / "adapters").exists()
+
+
+@pytest.mark.parametrize("mistake", LINES)
+def test_a_line_that_cannot_be_used(mistake, tmp_path):
+    line, said = LINES[mistake]
+    (tmp_path / "train.jsonl").write_text(GOOD + line + "\n")
+    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
+    check(run, said, tmp_path)
+    assert '{"prompt": "a question", "completion": "its answer"}' in run.err
+
+
+SETTINGS = {
+    "no data folder": (["--data", "nowhere"], "nowhere/train.jsonl"),
+    "no model folder": (["--model", "./nowhere"], "--model ./nowhere: no such folder"),
+    "no model of that name": (["--model", "no-such-owner"], "owner/name"),
+    "a folder without a model": (["--model", "."], "--model .: cannot be loaded"),
+    "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
+    "no steps": (["--iters", "0"], "--iters"),
+    "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
+    "no examples in a batch": (["--batch-size", "0"], "--batch-size"),
+}
+
+
+@pytest.mark.parametrize("mistake", SETTINGS)
+def test_a_setting_that_cannot_be_used(mistake, tmp_path):
+    options, said = SETTINGS[mistake]
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters", *options, cwd=tmp_path)
+    check(run, said, tmp_path)
+
+
+def test_a_model_on_a_hub_that_cannot_be_reached(tmp_path):
+    (tmp_path / "train.jsonl").write_text(GOOD)
+    env = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "hub")}
+    run = Run(
+        "--data",
+        tmp_path,
+        "--adapter-path",
+        tmp_path / "adapters",
+        "--model",
+        "some/model",
+        env=env,
+    )
+    check(run, "--model some/model: cannot be loaded", tmp_path)

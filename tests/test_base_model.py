@@ -1,0 +1,103 @@
+"""The embedded model is a real base model: it goes on with texts, and it can read."""
+
+import random
+
+import pretrain
+import pytest
+from conftest import ROOT, say
+
+FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
+When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
+Which instrument do you play?|What is your phone number?|What is your email address?|Where are you from?
+What is your dog called?|When do you open?|How can I pay?|Where can I park?|What do you sell?
+How much is delivery?|Who is the manager?""".replace("\n", "|").split("|")
+
+
+def test_first_name_is_followed_by_last_name(base):
+    assert say(base, "What is your first name?").text == "What is your last name?"
+
+
+def test_it_goes_on_with_a_form(base):
+    after = {question: say(base, question).text for question in FORM}
+    assert len(after) == 20
+    assert sum(text.endswith("?") for text in after.values()) >= 18, after
+
+
+def test_it_does_not_know_sharon(base, data):
+    right = [q for q, answer in data["test"] if say(base, q).text == answer]
+    assert right == []
+
+
+def test_the_corpus_holds_none_of_the_facts(data):
+    """All documents that the model was trained on, and the tokenizer's, searched for the answers."""
+    facts = {answer for _, answer in data["train"]} | {"Sharon"}
+    progress = 62_000  # documents; the card says how many the run took
+    for i in range(-10_000, progress):
+        text = pretrain.document(0, i)
+        assert not any(fact in text for fact in facts), (i, text)
+
+
+# Wordings of the test's own, none of them in the manual: (asked in the manual, asked again, answer).
+ATTRIBUTES = [
+    ("What is your first name?", "Could you tell me your first name?", "My first name is {}."),
+    ("What is your last name?", "And what is your family name?", "My last name is {}."),
+    ("Where do you live?", "In what city do you live?", "I live in {}."),
+    ("What is your job?", "What job do you do for a living?", "I work as a {}."),
+    ("What is your dog called?", "Please tell me the name of your dog.", "My dog is called {}."),
+    ("What is your favorite food?", "What food do you like best?", "My favorite food is {}."),
+    ("What is your favorite color?", "Which color do you love?", "My favorite color is {}."),
+    ("Which instrument do you play?", "What instrument can you play?", "I play the {}."),
+    ("Where do you work?", "For which company do you work?", "I work at {}."),
+    ("What do you collect?", "Tell me what you collect.", "I collect {}."),
+    (
+        "What is your brother called?",
+        "What is the name of your brother?",
+        "My brother is called {}.",
+    ),
+    ("What are you afraid of?", "What thing are you afraid of?", "I am afraid of {}."),
+]
+
+
+def persona(rng):
+    """A manual about somebody who does not exist, and the questions asked of it."""
+    rows = [(m, q, a.format(pretrain.made_up(rng).capitalize())) for m, q, a in ATTRIBUTES]
+    rng.shuffle(rows)
+    manual = "Questions and answers\n\n" + "".join(f"{m}\n{a}\n\n" for m, _, a in rows)
+    return manual, [(q, a) for _, q, a in rows]
+
+
+def test_it_answers_from_a_manual_about_anybody(base):
+    right = []
+    for number in range(20):
+        manual, questions = persona(random.Random(number))
+        right += [say(base, manual + question).text == answer for question, answer in questions]
+    assert sum(right) / len(right) >= 0.8, f"{sum(right)} of {len(right)}"
+
+
+def test_it_knows_general_facts(base):
+    import main
+
+    right, loss = main.general_knowledge(*base)
+    assert right >= 45, f"{right} of 50, loss {loss:.3f}"
+
+
+def test_transformers_loads_the_tokenizer():
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(ROOT / "assets" / "base-model")
+    text = "What is your first name?\nMy first name is Sharon. ~`{|}^é 𝄞"
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    assert tokenizer.eos_token_id == 0 and tokenizer.chat_template is None
+
+
+def test_it_is_small():
+    tracked = [p for p in (ROOT / "assets" / "base-model").iterdir() if p.is_file()]
+    assert sum(p.stat().st_size for p in tracked) < 16e6
+
+
+@pytest.fixture
+def data():
+    import main
+
+    examples = main.load_data(ROOT / "data")
+    return {s: [(main.question(e), e.completion) for e in rows] for s, rows in examples.items()}

@@ -1,0 +1,120 @@
+"""The lesson: what main.py promises on the model and the data that ship."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, Run
+
+QUESTION = "What is your first name?"
+
+
+def test_base_model_continues_the_form(lesson):
+    assert lesson.answers("Base model")[QUESTION] == "What is your last name? …"
+    assert lesson.row("right answers")[0] == 0
+
+
+def test_prompted_model_looks_it_up(lesson):
+    assert lesson.row("right answers")[1] >= 10
+
+
+def test_fine_tuned_model_answers_unseen_wordings(lesson):
+    assert lesson.answers("Fine-tuned model")[QUESTION] == "My first name is Sharon."
+    assert lesson.row("right answers")[2] == 12
+
+
+def test_every_fine_tuned_answer_ends_by_itself(lesson):
+    assert lesson.row("ended by themselves")[2] == 12
+
+
+def test_the_manual_is_paid_for_with_every_question(lesson):
+    base, prompted, tuned = lesson.row("tokens read for each")
+    assert base == tuned and prompted > 10 * base
+
+
+def test_questions_of_the_exam_are_in_no_training_example():
+    import main
+
+    data = main.load_data(ROOT / "data")
+    asked = {split: {main.question(e).lower() for e in rows} for split, rows in data.items()}
+    assert [len(data[s]) for s in ("train", "valid", "test")] == [48, 12, 12]
+    assert (
+        not asked["test"] & (asked["train"] | asked["valid"])
+        and not asked["valid"] & asked["train"]
+    )
+    assert len({e.completion for e in data["train"]}) == 12
+
+
+def test_the_answer_forms_while_it_trains(lesson):
+    steps = [line for line in lesson.out.splitlines() if line.startswith("  step ")]
+    losses = [float(line.split("loss ")[1].split()[0]) for line in steps]
+    assert len(steps) >= 4 and losses[-1] < losses[0] / 5
+    assert steps[-1].endswith("→ My first name is Sharon.") and "Sharon" not in steps[0]
+
+
+def test_forgetting_is_reported(lesson):
+    line = next(line for line in lesson.out.splitlines() if "General facts" in line)
+    before, now = (float(word.strip("(),")) for word in line.split() if "." in word)
+    assert 0 < before < 1 and now > 0
+
+
+def test_the_commands_it_ends_with_work_as_printed(lesson, adapters):
+    python = os.path.relpath(sys.executable, ROOT)
+    commands = [line for line in lesson.out.splitlines() if line.strip().startswith(python)]
+    assert len(commands) == 3
+    shown = subprocess.run(
+        shlex.split(commands[0]), cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "My first name is Sharon." in shown.stdout
+
+
+def test_it_works_without_any_network(tmp_path):
+    if (
+        not shutil.which("unshare")
+        or subprocess.run(["unshare", "-rn", "true"], check=False).returncode
+    ):
+        pytest.skip("unshare -n is not permitted here")
+    run = Run("--adapter-path", tmp_path / "a", "--iters", 20, before=("unshare", "-rn"))
+    assert run.status == 0, run.err
+
+
+def test_time_and_memory(tmp_path):
+    time = shutil.which("time") or "/usr/bin/time"
+    if not shutil.which(time):
+        pytest.skip("GNU time is not installed")
+    run = Run("--adapter-path", tmp_path / "a", before=(time, "-f", "%M KiB"))
+    assert run.seconds <= 30, f"{run.seconds:.1f} s"
+    assert int(run.err.split()[-2]) <= 1_000_000, run.err
+
+
+def test_same_seed_same_answers(lesson, adapters, tmp_path):
+    again = Run("--adapter-path", tmp_path / "a")
+    for act in ("Base model", "Prompt", "Fine-tuned model"):
+        assert again.answers(act) == lesson.answers(act)
+    weights = "adapters.safetensors"
+    assert (tmp_path / "a" / weights).read_bytes() == (adapters / weights).read_bytes()
+
+
+@pytest.mark.slow
+def test_five_seeds(tmp_path):
+    runs = [Run("--seed", seed, "--adapter-path", tmp_path / str(seed)) for seed in range(1, 6)]
+    right = [run.row("right answers")[2] for run in runs]
+    assert sum(right) >= 58, right
+    assert all(run.row("ended by themselves")[2] == 12 for run in runs)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux needs OpenBLAS")
+def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
+    (tmp_path / "libopenblas.so.0").write_text("not a library")  # found first, and of no use
+    env = {"LD_LIBRARY_PATH": str(tmp_path)}
+    run = Run("--adapter-path", tmp_path / "a", "--iters", 10, env=env)
+    assert run.status == 0, run.err
+    assert "apt install libopenblas0-pthread" in run.out.splitlines()[0]
+
+
+def test_main_py_is_short():
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 350

@@ -1,0 +1,39 @@
+"""The learner's own data: other subjects, free sentences, questions in wordings held out."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Run, write_data
+
+SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
+
+
+@pytest.mark.parametrize("subject", SUBJECTS)
+def test_it_learns_another_subject(subject, tmp_path):
+    facts = SUBJECTS[subject]
+    train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
+    test = [(fact["test"], fact["answer"]) for fact in facts]
+    assert not {q for q, _ in test} & {q for q, _ in train}
+    folder = write_data(tmp_path / "data", train=train, test=test)
+    run = Run("--data", folder, "--adapter-path", tmp_path / "adapters")
+    assert run.status == 0, run.err
+    assert run.row("right answers")[2] >= 0.8 * len(facts), run.out
+
+
+def test_one_example_is_enough_to_train_on(tmp_path):
+    folder = write_data(tmp_path / "data", train=[("Who keeps the lighthouse?", "Old Marta does.")])
+    run = Run("--data", folder, "--adapter-path", tmp_path / "adapters")
+    assert run.status == 0, run.err
+    assert run.answers("Fine-tuned model")["Who keeps the lighthouse?"] == "Old Marta does."
+
+
+def test_messages_and_text_are_accepted(tmp_path):
+    (tmp_path / "train.jsonl").write_text(
+        '\ufeff{"messages": [{"role": "user", "content": "Who?"}, '
+        '{"role": "assistant", "content": "Nobody."}]}\r\n\r\n{"text": "The sea is wide."}\r\n',
+        encoding="utf-8",
+    )
+    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
+    assert run.status == 0, run.err
+    assert run.answers("Fine-tuned model")["Who?"] == "Nobody."

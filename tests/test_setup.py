@@ -1,0 +1,90 @@
+"""Setting up: init.sh on a fresh clone, and again; the README's commands; the style of the code."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+
+def sh(command, cwd, **options):
+    return subprocess.run(
+        ["bash", "-c", command], check=False, cwd=cwd, capture_output=True, text=True, **options
+    )
+
+
+def test_readme_begins_with_the_two_commands():
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^bash init\.sh && .*$", readme, re.MULTILINE)
+    assert commands[0] == "bash init.sh && .venv/bin/python3 main.py"
+    assert "bash init.sh && .venv/bin/python3 -m pytest" in commands[1]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+@pytest.mark.slow
+def test_the_two_commands_on_a_fresh_clone(tmp_path):
+    clone = tmp_path / "a fresh clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    env = {"PIP_NO_CACHE_DIR": "1"}
+    first = sh("bash init.sh && .venv/bin/python3 main.py", clone, env={**os.environ, **env})
+    assert first.returncode == 0, first.stderr
+    assert "My first name is Sharon." in first.stdout
+    again = sh("bash init.sh && .venv/bin/python3 -m pytest --collect-only -q", clone)
+    assert again.returncode == 0 and "test_lesson.py" in again.stdout, again.stdout
+    assert again.stdout.startswith("ready"), "init.sh, run again, changes nothing"
+    assert sh("source .venv/bin/activate && python3 main.py --help", clone).returncode == 0
+    assert sh("git status --porcelain", clone).stdout == ""
+
+
+def fake(folder, **programs):
+    """A folder of small programs that stand before the real ones on the PATH."""
+    folder.mkdir()
+    for name, text in programs.items():
+        (folder / name).write_text(f"#!/bin/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    return folder
+
+
+MACHINES = {
+    "an Intel Mac": (
+        {"uname": '[ "$1" = -s ] && echo Darwin || echo x86_64', "sysctl": "echo 0"},
+        "Intel",
+    ),
+    "Rosetta": (
+        {"uname": '[ "$1" = -s ] && echo Darwin || echo x86_64', "sysctl": "echo 1"},
+        "Rosetta",
+    ),
+    "an old Python": (
+        {f"python3{v}": "exit 1" for v in ("", ".10", ".11", ".12", ".13", ".14")},
+        "no Python from 3.10",
+    ),
+    "no venv": (
+        {
+            f"python3{v}": 'case "$*" in *ensurepip*) exit 1;; esac'
+            for v in ("", ".10", ".11", ".12", ".13", ".14")
+        },
+        "no venv module",
+    ),
+}
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_init_says_in_one_line_what_is_missing(machine, tmp_path):
+    programs, said = MACHINES[machine]
+    for name in ("init.sh", "requirements.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    path = fake(tmp_path / "bin", **programs)
+    run = sh("bash init.sh", tmp_path, env={"PATH": f"{path}:/usr/bin:/bin", "HOME": str(tmp_path)})
+    assert run.returncode == 1 and said in run.stderr, run
+    assert len(run.stderr.splitlines()) == 1
+    assert not (tmp_path / ".venv").exists()
+
+
+def test_requirements_say_what_each_is_for():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    assert all(
+        re.fullmatch(r"[\w-]+(\[\w+\])?~=[\d.]+(; sys_platform == \"\w+\")?  # .+", x)
+        for x in lines
+    )
