@@ -22,18 +22,16 @@ from itertools import chain, count
 from pathlib import Path
 from typing import NoReturn
 
-if (
-    sys.platform == "linux"
-):  # MLX's BLAS for Linux is slow; it uses OpenBLAS if that is loaded first.
-    processor = Path("/proc/cpuinfo").read_text()  # And OpenBLAS is slow on processors newer than
+# On Linux, MLX multiplies matrices with OpenBLAS if that is loaded first, and slowly if not; and
+# OpenBLAS is slow on processors newer than itself, unless it is told what they can do.
+if sys.platform == "linux":
+    processor = Path("/proc/cpuinfo").read_text()
     kernels = "SkylakeX" if "avx512vl" in processor else "Haswell" if "avx2" in processor else ""
-    os.environ.setdefault("OPENBLAS_CORETYPE", kernels)  # itself, unless told what they can do.
+    os.environ.setdefault("OPENBLAS_CORETYPE", kernels)
     try:
         ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
     except OSError:
-        print(
-            "Slow without OpenBLAS; for up to 40 times the speed: apt install libopenblas0-pthread"
-        )
+        print("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import mlx.core as mx
@@ -44,7 +42,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import track
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
@@ -56,9 +54,14 @@ Answer = namedtuple("Answer", "text ended tokens seconds")  # ended by itself? t
 console = Console(highlight=False)
 
 
+def mean(numbers: list[float]) -> float:
+    """Their mean; not a number where there are none."""
+    return sum(numbers) / len(numbers) if numbers else math.nan
+
+
 def stop(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit status 2."""
-    print(f"main.py: {message}", file=sys.stderr)
+    print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -68,10 +71,12 @@ def load_data(folder: Path) -> dict[str, list[Example]]:
     data = {"train": [], "valid": [], "test": []}
     for split, examples in data.items():
         path = folder / f"{split}.jsonl"
-        lines = path.read_text("utf-8-sig").split("\n") if path.is_file() else []
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
         for number, line in enumerate(lines, 1):
             try:
                 examples += [read_example(line)] if line.strip() else []
+            except json.JSONDecodeError as error:
+                stop(f"{path}:{number}: {error.msg} in column {error.colno}; {LIKE_THIS}")
             except ValueError as error:
                 stop(f"{path}:{number}: {error}; {LIKE_THIS}")
     if not data["train"]:
@@ -79,7 +84,7 @@ def load_data(folder: Path) -> dict[str, list[Example]]:
     return data
 
 
-def read_example(line: str) -> Example:
+def read_example(line: bytes) -> Example:
     """The example on one line, in any of mlx-lm's three formats; ValueError where there is none."""
     match json.loads(line):
         case {"prompt": str(prompt), "completion": str(completion)}:
@@ -123,12 +128,21 @@ def encode(tokenizer, example: Example) -> tuple[list[int], int]:
     return [*asked, *answer, tokenizer.eos_token_id], len(asked)
 
 
+def encode_all(tokenizer, examples: list[Example], limit: int) -> list[tuple[list[int], int]]:
+    """The examples encoded, without those of more than `limit` tokens: cut, they would not end."""
+    rows = [row for row in (encode(tokenizer, e) for e in examples) if len(row[0]) <= limit]
+    if len(rows) < len(examples):
+        console.print(f"  Left out: {len(examples) - len(rows)} examples of over {limit} tokens.")
+    return rows or (stop("all examples are too long; see --max-seq-length") if examples else [])
+
+
 def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
     """One example for each distinct answer, as many as fit into `room` tokens with a question."""
-    first = {e.completion: e for e in reversed(examples) if e.messages}
-    manual = list(reversed(first.values()))
-    while manual and len(encode_question(tokenizer, manual[0], manual)) > room:
-        manual.pop()
+    manual = []
+    for example in reversed({e.completion: e for e in reversed(examples) if e.messages}.values()):
+        if len(encode_question(tokenizer, example, [*manual, example])) > room:
+            break
+        manual.append(example)
     return manual
 
 
@@ -156,8 +170,12 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         stop(f"--model {name}: cannot be loaded ({reason})")
-    if mx.default_device() == mx.Device(mx.cpu):  # where float32 is what multiplies fast
+    on_cpu = mx.default_device() == mx.Device(mx.cpu)
+    if on_cpu:  # where float32 is what multiplies fast
         model.set_dtype(mx.float32)
+    size = sum(weights.size for _, weights in tree_flatten(model.parameters()))
+    device = "the processor, in float32" if on_cpu else "the GPU"
+    console.print(f"{name}: {size:,} parameters, on {device}", soft_wrap=True)
     return model, tokenizer, config
 
 
@@ -177,13 +195,10 @@ def answer(model, tokenizer, prompt: list[int], until: str | None = None) -> Ans
 
 # ---- Training ----------------------------------------------------------------------------------
 def plan(args: argparse.Namespace, examples: int, config: dict) -> tuple[int, float]:
-    """(steps, learning rate): as the options say, or what suits the data's and the model's size.
-
-    Steps to see 1,200 examples, but each 3 to 30 times; ten times full fine-tuning's rate, falling
-    with the model's width ("LoRA Without Regret", Schulman et al. 2025).
-    """
-    passes = min(max(1200 / examples, 3), 30)
+    """(steps, learning rate): as the options say, or what suits the data's and the model's size."""
+    passes = min(max(1200 / examples, 3), 30)  # 1,200 examples seen in all, each 3 to 30 times
     iters = args.iters or math.ceil(passes * math.ceil(examples / args.batch_size))
+    # Ten times full fine-tuning's, less for wider models: "LoRA Without Regret", Schulman 2025.
     return iters, args.learning_rate or 5e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
 
 
@@ -195,12 +210,6 @@ def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> mx.a
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
     losses = nn.losses.cross_entropy(logits.astype(mx.float32), targets)
     return (losses * mask).sum() / mask.sum()
-
-
-def mean_loss(model, rows: list, batch_size: int) -> float:
-    """The mean of the batches' losses; not a number where there are no rows."""
-    losses = [loss_fn(model, *batch).item() for batch in batches(rows, batch_size)]
-    return sum(losses) / len(losses) if losses else math.nan
 
 
 def train(model, rows: dict, batch_size: int, iters: int, rate: float, ask: Callable) -> None:
@@ -222,28 +231,28 @@ def train(model, rows: dict, batch_size: int, iters: int, rate: float, ask: Call
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    passes = chain.from_iterable(batches(rows["train"], batch_size) for _ in count())
     losses, best, best_step, lowest, every = [], [], 0, math.inf, max(iters // 10, 1)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for done, batch in zip(progress.track(range(1, iters + 1)), passes):
-            loss = step(*batch)
-            mx.eval(loss, state)
-            losses.append(loss.item())
-            if done % every and done < iters:
-                continue
-            held_out = mean_loss(model, rows["valid"], batch_size)
-            if not held_out >= lowest:  # true, too, where there is none: then the last step is kept
-                lowest, best_step = held_out, done
-                best = tree_flatten(model.trainable_parameters())
-            average, losses = sum(losses) / len(losses), []
-            line = f"  step {done:>4}  loss {average:.3f}  valid {held_out:.3f}  "
-            console.print(f"{line}[dim]→[/] {escape(ask())}", soft_wrap=True)
-            if done - best_step >= 3 * every:
-                break
+    passes = chain.from_iterable(batches(rows["train"], batch_size) for _ in count())
+    steps = track(range(1, iters + 1), "", console=console, transient=True)
+    for done, batch in zip(steps if console.is_terminal else range(1, iters + 1), passes):
+        loss = step(*batch)
+        mx.eval(loss, state)
+        losses.append(loss.item())
+        if done % every and done < iters:
+            continue
+        valid = mean([loss_fn(model, *b).item() for b in batches(rows["valid"], batch_size)])
+        if not valid >= lowest:  # true, too, where there is no such data: the last step is kept
+            lowest, best_step = valid, done
+            best = tree_flatten(model.trainable_parameters())
+        line = f"  step {done:>4}  loss {mean(losses):.3f}"
+        line += f"  valid {valid:.3f}" if rows["valid"] else ""
+        console.print(f"{line}  [dim]→[/] {escape(ask())}", soft_wrap=True)
+        losses.clear()
+        if done - best_step >= 3 * every:
+            break
     model.load_weights(best, strict=False)
-    console.print(
-        f"\n  Kept: the adapters of step {best_step}, where the validation loss is lowest."
-    )
+    why = "where the validation loss is lowest" if rows["valid"] else "the last: no valid.jsonl"
+    console.print(f"\n  Kept: the adapters of step {best_step}, {why}.")
 
 
 def save_adapters(model, folder: Path, args: argparse.Namespace) -> None:
@@ -257,17 +266,21 @@ def save_adapters(model, folder: Path, args: argparse.Namespace) -> None:
         Path(new, "adapter_config.json").write_text(text + "\n")
         for file in sorted(Path(new).iterdir()):
             file.replace(folder / file.name)
+    size = sum(array.size for array in weights.values())
+    console.print(f"  Saved: {size:,} numbers, in {folder}", soft_wrap=True)
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
-def words(text: str) -> list[str]:
-    """What counts when answers are compared: not case, punctuation or spaces."""
-    return re.sub(r"[^\w\s]", "", text).lower().split()
-
-
 def evaluate(exam: list[Example], acts: dict[str, list[Answer]]) -> Table:
-    """The acts side by side on the same questions: what each got right, and what it cost."""
-    table = Table(f"{len(exam)} questions", *acts, box=None, padding=(0, 3, 0, 2))
+    """The acts side by side on the same questions: what each got right, and what it cost.
+
+    An answer is right whatever its case, punctuation and spaces.
+    """
+
+    def words(text: str) -> list[str]:
+        return re.sub(r"[^\w\s]", "", text).lower().split()
+
+    table = Table("", *acts, box=None, padding=(0, 3, 0, 2))
     for name, digits, figure in (
         ("right answers", 0, lambda a, e: words(a.text) == words(e.completion)),
         ("ended by themselves", 0, lambda a, e: a.ended),
@@ -288,7 +301,7 @@ def general_knowledge(model, tokenizer) -> tuple[int, float]:
         logits = model(mx.array([before + after[:-1]]))[0, len(before) - 1 :].astype(mx.float32)
         right += logits.argmax(-1).tolist() == after
         losses.append(nn.losses.cross_entropy(logits, mx.array(after)).mean().item())
-    return right, sum(losses) / len(losses)
+    return right, mean(losses)
 
 
 # ---- The lesson --------------------------------------------------------------------------------
@@ -300,8 +313,10 @@ def act(title: str, employee: str, questions: list[Example], ask: Callable) -> l
         answers.append(ask(example))
         if len(answers) <= 4:
             went_on = "" if answers[-1].ended else " [dim]…[/]"
-            console.print(f"  {escape(question(example))}")
-            console.print(f"  [dim]→[/] [bold]{escape(answers[-1].text)}[/]{went_on}")
+            console.print(f"  {escape(question(example))}", soft_wrap=True)
+            console.print(
+                f"  [dim]→[/] [bold]{escape(answers[-1].text)}[/]{went_on}", soft_wrap=True
+            )
     return answers
 
 
@@ -333,9 +348,11 @@ def main(args: argparse.Namespace) -> None:
     random.seed(args.seed)
     mx.random.seed(args.seed)
     data = load_data(args.data)
-    exam = [e for e in data["test"] or data["valid"] or data["train"] if e.messages]
-    questions = [e for e in data["train"] if e.messages][:1] + exam  # one rehearsed, then the exam
+    asked = {name: [e for e in examples if e.messages] for name, examples in data.items()}
+    exam = asked["test"] or asked["valid"] or asked["train"] or stop(f"no questions; {LIKE_THIS}")
+    questions = (asked["train"] or exam)[:1] + exam  # one that is rehearsed, then the exam
     model, tokenizer, config = load_model(args.model)
+    limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
     knew = general_knowledge(model, tokenizer)
 
     def ask(example: Example, manual: list[Example] = (), until: str | None = None) -> Answer:
@@ -345,22 +362,24 @@ def main(args: argparse.Namespace) -> None:
     who = "an employee arrives with basic knowledge"
     base = act("Base model", who, questions, partial(ask, until=line))
 
-    room = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
-    manual = make_manual(tokenizer, data["train"], room - MAX_TOKENS)
+    manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
     who = f"she looks everything up in a manual of {len(manual)} examples"
     prompted = act("Prompt", who, questions, partial(ask, manual=manual, until=line))
 
-    rows = {split: [encode(tokenizer, e) for e in data[split]] for split in ("train", "valid")}
+    rows = {split: encode_all(tokenizer, data[split], limit) for split in ("train", "valid")}
     iters, rate = plan(args, len(rows["train"]), config)
     console.print("\n[bold cyan]Training[/]: she studies and practises\n")
     model.freeze()
     linear_to_lora_layers(model, args.num_layers, LORA)
-    train(model, rows, args.batch_size, iters, rate, lambda: ask(questions[0]).text)
+    train(model, rows, args.batch_size, iters, rate, lambda: ask(questions[0], until=line).text)
     save_adapters(model, args.adapter_path, args)
 
     tuned = act("Fine-tuned model", "she knows it; the manual stays shut", questions, ask)
 
-    console.print("\n[bold cyan]Evaluation[/]: questions worded as in no training example\n")
+    which = (
+        "questions" if asked["test"] or asked["valid"] else "rehearsed questions, for want of new"
+    )
+    console.print(f"\n[bold cyan]Evaluation[/]: an exam of {len(exam)} {which}\n")
     acts = {"base": base[1:], "prompted": prompted[1:], "fine-tuned": tuned[1:]}
     console.print(evaluate(exam, acts))
     knows = general_knowledge(model, tokenizer)
@@ -376,17 +395,22 @@ if __name__ == "__main__":
     option = parser.add_argument
     here = partial(os.path.relpath, start=os.getcwd())
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
-    option("--data", type=Path, default=here(HERE / "data"), help="folder with train.jsonl in it")
-    option(
-        "--adapter-path", type=Path, default=here(HERE / "adapters"), help="where they are saved"
-    )
+    option("--data", type=Path, default=here(HERE / "data"), help="folder with a train.jsonl")
+    option("--adapter-path", type=Path, default=here(HERE / "adapters"), help="folder to save in")
     option("--batch-size", type=int, default=8, help="examples in a step")
     option("--iters", type=int, help="steps; by default what suits the size of the data")
     option("--learning-rate", type=float, help="by default what suits the size of the model")
     option("--num-layers", type=int, default=-1, help="how many get adapters; -1 is all of them")
     option("--max-seq-length", type=int, default=2048, help="the most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
+    parser.error = stop
+    options = parser.parse_args()
+    for name in ("batch_size", "iters", "learning_rate", "max_seq_length"):
+        if getattr(options, name) is not None and not 0 < getattr(options, name) < math.inf:
+            stop(f"--{name.replace('_', '-')} {getattr(options, name)}: must be more than 0")
     try:
-        main(parser.parse_args())
+        main(options)
+    except KeyboardInterrupt:
+        sys.exit(130)
     except OSError as error:
         stop(str(error))

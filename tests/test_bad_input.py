@@ -9,6 +9,7 @@ LINES = {
     "single quotes": ("{'prompt': 'Who?', 'completion': 'Me.'}", "train.jsonl:2: "),
     "trailing comma": ('{"prompt": "Who?", "completion": "Me.",}', "train.jsonl:2: "),
     "other keys": ('{"question": "Who?", "answer": "Me."}', "train.jsonl:2: "),
+    "not UTF-8": ('{"prompt": "Café?", "completion": "Me."}', "train.jsonl:2: "),
     "an array": ('["Who?", "Me."]', "train.jsonl:2: "),
     "a number": ('{"prompt": "Who?", "completion": 3}', "train.jsonl:2: "),
     "empty text": ('{"prompt": " ", "completion": "Me."}', "train.jsonl:2: "),
@@ -29,7 +30,7 @@ def check(run, said, folder):
 @pytest.mark.parametrize("mistake", LINES)
 def test_a_line_that_cannot_be_used(mistake, tmp_path):
     line, said = LINES[mistake]
-    (tmp_path / "train.jsonl").write_text(GOOD + line + "\n")
+    (tmp_path / "train.jsonl").write_text(GOOD + line + "\n", encoding="latin-1")
     run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
     check(run, said, tmp_path)
     assert '{"prompt": "a question", "completion": "its answer"}' in run.err
@@ -41,6 +42,7 @@ SETTINGS = {
     "no model of that name": (["--model", "no-such-owner"], "owner/name"),
     "a folder without a model": (["--model", "."], "--model .: cannot be loaded"),
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
+    "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
     "no examples in a batch": (["--batch-size", "0"], "--batch-size"),
@@ -51,6 +53,8 @@ SETTINGS = {
 def test_a_setting_that_cannot_be_used(mistake, tmp_path):
     options, said = SETTINGS[mistake]
     (tmp_path / "train.jsonl").write_text(GOOD)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "train.jsonl").write_text('{"text": "The sea is wide."}\n')
     run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters", *options, cwd=tmp_path)
     check(run, said, tmp_path)
 
