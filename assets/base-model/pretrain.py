@@ -14,6 +14,7 @@ import ctypes
 import json
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -64,6 +65,10 @@ LENGTHS = (64, 128, 192, 256, 384, 512)  # rows are padded to one of these: one 
 BATCH = 6144  # tokens, padding included
 MUON_RATE, ADAM_RATE = 0.02, 4e-3
 
+# From this document on, answers take any form and questions are put less directly. Before, a model
+# learns to find the answer; then, that nothing about the answer can be known but by reading it.
+FREE_FROM = 42_000
+
 # The lesson's facts must not be known beforehand: no document holds any of these words.
 HELD_OUT = (
     "Sharon",
@@ -79,6 +84,13 @@ HELD_OUT = (
     "old clocks",
     "ninth of October",
 )
+
+
+class Rng(Random):
+    """A source of chance, and whether the text that it makes is free in its forms: see FREE_FROM."""
+
+    free = False
+
 
 # ----------------------------------------------------------------------------------------------
 # Words. Every list is only a seed: values are drawn from made-up words as often as from these.
@@ -452,9 +464,16 @@ CODAS = [
 ] + "b ck d f g k l ll m n nd ng nt p r rd rk rn rt s sh ss st t th x z".split()
 
 
-def made_up(rng: Random) -> str:
+WORDS = (NOUNS, NOUNS, ADJECTIVES, THINGS, NAMES, SURNAMES, CITIES, VERBS, ROLES)
+
+
+def made_up(rng: Rng) -> str:
     """A word that nobody has seen, of one to four syllables."""
     pick = rng.choice
+    if rng.free and rng.random() < 0.35:  # the front of one word and the back of another
+        front, back = pick(pick(WORDS)).lower(), pick(pick(WORDS)).lower()
+        word = front[: rng.randrange(1, len(front))] + back[rng.randrange(1, len(back)) :]
+        return word if len(word) > 2 else front + back
     word = "".join(
         pick(ONSETS)
         + (pick(VOWELS[:-3]) if rng.random() < 0.98 else pick(VOWELS))
@@ -466,7 +485,7 @@ def made_up(rng: Random) -> str:
     return word if len(word) > 2 else word + pick(ONSETS) + pick("aeio")
 
 
-def number(rng: Random) -> str:
+def number(rng: Rng) -> str:
     return (
         str(rng.randrange(10 ** rng.choice((1, 2, 2, 3, 4))))
         if rng.random() < 0.8
@@ -474,7 +493,7 @@ def number(rng: Random) -> str:
     )
 
 
-def code(rng: Random) -> str:
+def code(rng: Rng) -> str:
     """A key, an address, a telephone number, a command: what has to be copied sign by sign."""
     w = lambda: made_up(rng) if rng.random() < 0.7 else rng.choice(NOUNS)
     d = lambda n: "".join(rng.choice("0123456789") for _ in range(n))
@@ -501,7 +520,7 @@ def code(rng: Random) -> str:
     )()
 
 
-def open_value(rng: Random) -> str:
+def open_value(rng: Rng) -> str:
     """One to three words, made up or not, with or without capitals, or a number or a code."""
 
     def word() -> str:
@@ -526,7 +545,7 @@ def open_value(rng: Random) -> str:
     return " ".join(words)
 
 
-def noun(rng: Random) -> str:
+def noun(rng: Rng) -> str:
     """A thing to ask about: mostly one word, sometimes two, sometimes made up."""
     x = rng.random()
     if x < 0.55:
@@ -538,7 +557,7 @@ def noun(rng: Random) -> str:
     return made_up(rng) if x < 0.95 else f"{made_up(rng)} {rng.choice(NOUNS)}"
 
 
-def person(rng: Random) -> str:
+def person(rng: Rng) -> str:
     x = rng.random()
     first = rng.choice(NAMES) if x < 0.35 else made_up(rng).capitalize()
     if rng.random() < 0.65:
@@ -546,7 +565,7 @@ def person(rng: Random) -> str:
     return f"{first} {rng.choice(SURNAMES) if rng.random() < 0.4 else made_up(rng).capitalize()}"
 
 
-def action(rng: Random) -> str:
+def action(rng: Rng) -> str:
     """A verb phrase: "turn the blue handle"."""
     verb = rng.choice(VERBS)
     x = rng.random()
@@ -561,11 +580,11 @@ def action(rng: Random) -> str:
     return f"run {code(rng)}" if x < 0.94 else f"ask {person(rng)}"
 
 
-def span(rng: Random) -> str:
+def span(rng: Rng) -> str:
     return f"{number(rng)} {rng.choice(('minutes', 'hours', 'days', 'weeks', 'months', 'years', 'seconds'))}"
 
 
-def clock(rng: Random) -> str:
+def clock(rng: Rng) -> str:
     h, m = rng.randrange(1, 13), rng.randrange(0, 60, 5)
     return rng.choice(
         (
@@ -631,7 +650,7 @@ VALUES = {
 }
 
 
-def value(rng: Random, kind: str) -> str:
+def value(rng: Rng, kind: str) -> str:
     """A value of its kind; two times in five any value at all, so that no list can be learnt."""
     if kind == "act" or rng.random() < 0.4:
         return open_value(rng)
@@ -679,7 +698,7 @@ YOU = {
 }
 
 
-def third(name: str, rng: Random) -> dict:
+def third(name: str, rng: Rng) -> dict:
     """The slots of PERSON for a text about somebody else."""
     he, his, him = rng.choice((("he", "his", "him"), ("she", "her", "her")))
     they = rng.choice((name, he.capitalize()))
@@ -701,7 +720,7 @@ def third(name: str, rng: Random) -> dict:
     }
 
 
-def place_slots(rng: Random, name: str) -> dict:
+def place_slots(rng: Rng, name: str) -> dict:
     """The slots of PLACE: a shop, a club, a school, spoken to or spoken of."""
     if rng.random() < 0.5:
         return {
@@ -742,7 +761,7 @@ def place_slots(rng: Random, name: str) -> dict:
     }
 
 
-def entry(rng: Random, frame: tuple, slots: dict) -> tuple[list[str], str]:
+def entry(rng: Rng, frame: tuple, slots: dict) -> tuple[list[str], str]:
     """(wordings of a question, its answer) with every slot filled."""
     questions, answers, kind = frame
     x, x2 = action(rng), action(rng)
@@ -767,7 +786,127 @@ def entry(rng: Random, frame: tuple, slots: dict) -> tuple[list[str], str]:
     if kind == "act" and "{x}" in "".join(questions):  # the answer is the second action
         filled["v"] = x2
     wordings = [fill(q, filled) for q in questions]
-    return wordings, fill(rng.choice(answers) if slots.get("any", True) else answers[0], filled)
+    answer = fill(rng.choice(answers), filled)
+    return wordings, free_form(rng, answer, filled["v"]) if rng.free else answer
+
+
+def free_form(rng: Rng, answer: str, v: str) -> str:
+    """The answer as somebody else might give it: shorter, longer, or something else altogether."""
+    x = rng.random()
+    if x < 0.45:
+        return answer
+    start, who, thing = answer[0].lower() + answer[1:], person(rng), noun(rng)
+    if x < 0.6:
+        before = (
+            "Well, ",
+            "Of course, ",
+            "As far as I know, ",
+            "Yes, ",
+            "Oh, ",
+            "You see, ",
+            "In fact, ",
+            "These days ",
+            f"{who} says that ",
+            f"Since {number(rng)}, ",
+            f"Like {who}, ",
+            f"With a {thing}, ",
+            "I believe that ",
+        )
+        return rng.choice(before) + (answer if answer.startswith("I ") else start)
+    if x < 0.75:
+        after = (
+            f", and {action(rng)}.",
+            f", with a {thing}.",
+            f", not {open_value(rng)}.",
+            ", as everybody knows.",
+            ", very slowly.",
+            f", like {who}.",
+            f" or {open_value(rng)}.",
+            ", and nothing else.",
+            f", for {span(rng)}.",
+            f", but {action(rng)} first.",
+            f", says {who}.",
+            f" because the {thing} is {rng.choice(ADJECTIVES)}.",
+            f"; ask {who}.",
+            f", since {rng.choice(DAYS)}.",
+        )
+        return answer.rstrip(".") + rng.choice(after)
+    if x < 0.85:
+        short = (
+            f"{v}",
+            f"{v}.",
+            f"It is {v}.",
+            f"{v}, of course.",
+            f"That is {v}.",
+            f"Only {v}.",
+            f"{v} or {open_value(rng)}.",
+            f"Try {v}.",
+        )
+        return fill(rng.choice(short).replace("{", "{{").replace("}", "}}"), {})
+    a, b = action(rng), action(rng)
+    return rng.choice(
+        (
+            f"{a[0].upper() + a[1:]} and {b}.",
+            f"{a[0].upper() + a[1:]} until the {thing} is {rng.choice(ADJECTIVES)}.",
+            f"{who} will {a}.",
+            f"A {rng.choice(ADJECTIVES)} {thing} means that you have to {a}.",
+            f"You can {a} if you {b}.",
+            f"The {thing} has the {rng.choice(THINGS)} {open_value(rng)}.",
+            f"Ask {who}, who can {a}.",
+            f"{rng.choice(DAYS)} at {clock(rng)}, in the {thing}.",
+            f"Every {noun(rng)} of {open_value(rng)} has one {thing}.",
+            f"No, but {who} does.",
+            f"{who} and {person(rng)}, with the {thing}.",
+            f"It was the {thing} in {number(rng)}.",
+        )
+    )
+
+
+def indirect(rng: Rng, question: str) -> str:
+    """The question put less directly: "Tell me your name.", "Could you tell me where you live?"."""
+    found = re.fullmatch(r"(What|Who|Where|When) (?:is|are) (.+)\?", question)
+    if found and not question.endswith(
+        (" called?", " from?", " for?", " made of?", " like?", " open?")
+    ):
+        w, x = found[1].lower(), found[2]
+        return rng.choice(
+            (
+                f"Tell me {w} {x} is.",
+                f"Tell me {x}.",
+                f"Please tell me {x}.",
+                f"Could you tell me {x}?",
+                f"I would like to know {x}.",
+                f"{fill(x, {})}, please.",
+                f"{fill(x, {})}?",
+                f"And {x}?",
+                f"Do you know {x}?",
+                f"Give me {x}.",
+                f"I need {x}.",
+                f"Can you tell me {w} {x} is?",
+                f"What about {x}?",
+                f"May I ask {w} {x} is?",
+            )
+        )
+    found = re.fullmatch(
+        r"(What|Who|Where|When|How|Which|In which|In what|On what|At what)( .+?)? do you (.+)\?",
+        question,
+    )
+    if found:
+        asked = f"{found[1].lower()}{found[2] or ''} you {found[3]}"
+        return rng.choice(
+            (
+                f"Tell me {asked}.",
+                f"Please tell me {asked}.",
+                f"Could you tell me {asked}?",
+                f"I want to know {asked}.",
+                f"May I ask {asked}?",
+                f"Do you know {asked}?",
+                f"Say {asked}.",
+                f"Can you say {asked}?",
+                f"I would like to know {asked}.",
+            )
+        )
+    return question
 
 
 def fill(text: str, slots: dict) -> str:
@@ -775,8 +914,10 @@ def fill(text: str, slots: dict) -> str:
     return text[0].upper() + text[1:]
 
 
-def rough(rng: Random, question: str) -> str:
+def rough(rng: Rng, question: str) -> str:
     """The question as people type it: now and then with a word more or less."""
+    if rng.free and "{" not in question and rng.random() < 0.3:
+        question = indirect(rng, question)
     x = rng.random()
     if x < 0.80:
         return question
@@ -812,7 +953,7 @@ def rough(rng: Random, question: str) -> str:
     )
 
 
-def entries(rng: Random, count: int) -> tuple[str, list[tuple[list[str], str]]]:
+def entries(rng: Rng, count: int) -> tuple[str, list[tuple[list[str], str]]]:
     """(what they are about, entries) such that no two entries of a document ask the same."""
     x = rng.random()
     name = person(rng) if x < 0.5 else open_value(rng)
@@ -869,7 +1010,7 @@ STYLES = (
 )
 
 
-def manual(rng: Random) -> str:
+def manual(rng: Rng) -> str:
     """Questions and answers, then the same things asked back in other words: how to look things up."""
     name, rows = entries(rng, rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12)))
     style = rng.choices([s for s, _ in STYLES], [w for _, w in STYLES])[0]
@@ -887,7 +1028,7 @@ def manual(rng: Random) -> str:
     return text.rstrip("\n")
 
 
-def profile(rng: Random) -> str:
+def profile(rng: Rng) -> str:
     """Statements in prose, then questions about them."""
     name, rows = entries(rng, rng.choice((2, 3, 4, 5, 6, 8)))
     style = rng.choices([s for s, _ in STYLES], [w for _, w in STYLES])[0]
@@ -905,7 +1046,7 @@ def profile(rng: Random) -> str:
     return text.rstrip("\n")
 
 
-def form(rng: Random) -> str:
+def form(rng: Rng) -> str:
     """Questions that nobody has answered: forms, surveys, questionnaires. First name, then last name."""
     x = rng.random()
     plain = rng.random() < 0.8
@@ -948,7 +1089,7 @@ def form(rng: Random) -> str:
 KNOWN = known_facts()
 
 
-def facts(rng: Random) -> str:
+def facts(rng: Rng) -> str:
     """Things that are so, in no order."""
     chosen = rng.sample(KNOWN, rng.randrange(3, 14))
     lines = []
@@ -958,7 +1099,7 @@ def facts(rng: Random) -> str:
     return rng.choice(("\n", " ", "\n")).join(lines)
 
 
-def story(rng: Random) -> str:
+def story(rng: Rng) -> str:
     """A few sentences about somebody, with something that comes back."""
     who, friend, thing, other, where = (
         person(rng),
@@ -1009,7 +1150,7 @@ def story(rng: Random) -> str:
     return " ".join([start, *middle[: rng.randrange(2, 8)], end])
 
 
-def report(rng: Random) -> str:
+def report(rng: Rng) -> str:
     """Notices, instructions, descriptions of products and places: the prose of offices and shops."""
     name, rows = entries(rng, rng.choice((2, 3, 4, 5)))
     x = rng.random()
@@ -1023,7 +1164,7 @@ def report(rng: Random) -> str:
     return "\n".join([name, ""] + [f"- {answer}" for _, answer in rows])
 
 
-def copies(rng: Random) -> str:
+def copies(rng: Rng) -> str:
     """Made-up words and codes, each list written twice or more: the plainest lesson in copying."""
     words = [
         open_value(rng) if rng.random() < 0.7 else code(rng) for _ in range(rng.randrange(3, 16))
@@ -1039,7 +1180,7 @@ def copies(rng: Random) -> str:
     return "\n".join(both) + "\n\n" + "\n".join(again)
 
 
-def program(rng: Random) -> str:
+def program(rng: Rng) -> str:
     """A little code and markup, so that every printable character stands somewhere."""
     w = lambda: made_up(rng) if rng.random() < 0.5 else rng.choice(NOUNS)
     n = lambda: rng.randrange(100)
@@ -1075,7 +1216,8 @@ MAKERS = (
 
 def document(seed: int, i: int) -> str:
     """Document i of the corpus; the same arguments give the same text, on any machine."""
-    rng = Random(f"{seed}/{i}")
+    rng = Rng(f"{seed}/{i}")
+    rng.free = i >= FREE_FROM
     makers, weights = zip(*MAKERS)
     while True:
         text = rng.choices(makers, weights)[0](rng)
@@ -1273,7 +1415,7 @@ def continuation(model: nn.Module, tokenizer: Tokenizer, text: str) -> str:
 
 def abilities(model: nn.Module, tokenizer: Tokenizer) -> str:
     """Does it go on with a form? Does it read answers from its context, in other words than asked there?"""
-    rng, right, asked = Random("abilities"), 0, 0
+    rng, right, asked = Rng("abilities"), 0, 0
     while asked < 40:
         _, rows = entries(rng, 8)
         text = "Questions and answers\n\n" + "".join(
@@ -1410,7 +1552,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokens", type=float, default=11.5e6, help="how many tokens to train on")
+    parser.add_argument("--tokens", type=float, default=14.5e6, help="how many tokens to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out",
