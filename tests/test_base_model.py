@@ -1,7 +1,5 @@
 """The embedded model is a real base model: it goes on with texts, and it can read."""
 
-import random
-
 import pretrain
 import pytest
 from conftest import ROOT, say
@@ -69,7 +67,7 @@ def persona(rng):
 def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):
-        manual, questions = persona(random.Random(number))
+        manual, questions = persona(pretrain.Rng(number))
         right += [say(base, manual + question).text == answer for question, answer in questions]
     assert sum(right) / len(right) >= 0.8, f"{sum(right)} of {len(right)}"
 

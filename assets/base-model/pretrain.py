@@ -1439,12 +1439,13 @@ def abilities(model: nn.Module, tokenizer: Tokenizer) -> str:
         if (HERE.parents[1] / "data" / "train.jsonl").exists()
         else {"test": []}
     )
-    first = {e.completion: e.question for e in reversed(data.get("train", []))}
+    first = {e.completion: lesson.question(e) for e in reversed(data.get("train", []))}
     text = "Questions and answers\n\n" + "".join(
         f"{q}\n{a}\n\n" for a, q in reversed(first.items())
     )
     lesson_right = sum(
-        continuation(model, tokenizer, text + e.question) == e.completion for e in data["test"]
+        continuation(model, tokenizer, text + lesson.question(e)) == e.completion
+        for e in data["test"]
     )
     return f"answers from context: {right} of {asked}; the lesson's: {lesson_right} of {len(data['test'])}; continues a form: {forms} of {len(opening)} ({after[0]})"
 
@@ -1552,7 +1553,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokens", type=float, default=14.5e6, help="how many tokens to train on")
+    parser.add_argument("--tokens", type=float, default=15.5e6, help="how many tokens to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out",
