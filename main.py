@@ -199,7 +199,7 @@ def plan(args: argparse.Namespace, examples: int, config: dict) -> tuple[int, fl
     passes = min(max(1200 / examples, 3), 30)  # 1,200 examples seen in all, each 3 to 30 times
     iters = args.iters or math.ceil(passes * math.ceil(examples / args.batch_size))
     # Ten times full fine-tuning's, less for wider models: "LoRA Without Regret", Schulman 2025.
-    return iters, args.learning_rate or 5e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
+    return iters, args.learning_rate or 3.5e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
 
 
 def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> mx.array:

@@ -2,7 +2,7 @@
 
 import pretrain
 import pytest
-from conftest import ROOT, say
+from conftest import ROOT, SHORT_OF_THE_BAR, say
 
 FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
 When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
@@ -26,11 +26,11 @@ def test_it_does_not_know_sharon(base, data):
     assert right == []
 
 
+@pytest.mark.slow
 def test_the_corpus_holds_none_of_the_facts(data):
     """All documents that the model was trained on, and the tokenizer's, searched for the answers."""
     facts = {answer for _, answer in data["train"]} | {"Sharon"}
-    progress = 62_000  # documents; the card says how many the run took
-    for i in range(-10_000, progress):
+    for i in range(-10_000, 75_000):  # the card says how many the run took
         text = pretrain.document(0, i)
         assert not any(fact in text for fact in facts), (i, text)
 
@@ -64,6 +64,7 @@ def persona(rng):
     return manual, [(q, a) for _, q, a in rows]
 
 
+@SHORT_OF_THE_BAR
 def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):
