@@ -65,9 +65,9 @@ LENGTHS = (64, 128, 192, 256, 384, 512)  # rows are padded to one of these: one 
 BATCH = 6144  # tokens, padding included
 MUON_RATE, ADAM_RATE = 0.02, 4e-3
 
-# From this document on, answers take any form and questions are put less directly. Before, a model
-# learns to find the answer; then, that nothing about the answer can be known but by reading it.
-FREE_FROM = 42_000
+# The corpus grows freer: more and more documents, and from this one on all of them, answer in any form
+# and ask in more ways. First a model learns to find the answer; then, that it can only be read.
+FREE_FROM = 16_000
 
 # The lesson's facts must not be known beforehand: no document holds any of these words.
 HELD_OUT = (
@@ -218,13 +218,13 @@ What is {your} name? | What {are} called? | Who {are}? | How should I call {you}
 How old {are}? | What is {your} age? | What age {are}? | How many years old {are}? => {I} {am} {v} years old. | {My} age is {v}. @number
 Where {do} live? | In which place {do} live? | What town {do} live in? | Which city {are} living in? | Where is {your} home? | What is {your} home town? | In which city is {your} house? => {I} live{s} in {v}. | {My} home is in {v}. @city
 Where {are} from? | Where {do} come from? | What country {do} come from? | Where was {you} born? | What is {your} place of birth? | In which place did {your} life begin? => {I} come{s} from {v}. | {I} was born in {v}. @city
-What is {your} job? | What {do} do for a living? | What {do} work as? | What kind of work {do} do? | How {do} earn {your} money? | Which profession {do} have? | What is {your} occupation? => {I} work{s} as a {v}. | {My} job is {v}. @role
-Where {do} work? | What company {do} work for? | Who is {your} employer? | Who {do} work for? | In which firm {are} employed? => {I} work{s} at {v}. | {I} work{s} for {v}. @open
+What is {your} job? | What {do} do for a living? | What {do} work as? | What kind of work {do} do? | How {do} earn {your} money? | Which profession {do} have? | What is {your} occupation? | What {do} do for work? | As what {do} work? | What job {do} do? => {I} work{s} as a {v}. | {My} job is {v}. @role
+Where {do} work? | What company {do} work for? | Who is {your} employer? | Who {do} work for? | In which firm {are} employed? | Which company employs {you}? | For whom {do} work? | At what firm {do} work? | What is the name of {your} company? => {I} work{s} at {v}. | {I} work{s} for {v}. @open
 When is {your} birthday? | In which month is {your} birthday? | What is {your} date of birth? | When {do} celebrate {your} birthday? | What month was {you} born in? => {My} birthday is in {v}. | {My} birthday is on {v}. @date
 What is {your} favorite color? | Which color {do} like best? | What color {do} prefer? | Which color does {you} love most? | Of all colors, which {do} like most? => {My} favorite color is {v}. | {I} like{s} {v} best. @color
 What is {your} favorite food? | What {do} like to eat? | Which dish {do} like best? | What meal {do} enjoy most? | What food {do} love? => {My} favorite food is {v}. | {I} love{s} to eat {v}. @food
 What is {your} favorite drink? | What {do} like to drink? | Which drink {do} like best? | What {do} drink in the morning? | What can I pour {you}? => {My} favorite drink is {v}. | {I} like{s} to drink {v}. @food
-What is {your} hobby? | What {do} do in {your} free time? | How {do} spend {your} weekends? | What {do} like to do after work? | What is {your} favorite pastime? => In {my} free time {I} like{s} to {v}. | {My} hobby is to {v}. @hobby
+What is {your} hobby? | What {do} do in {your} free time? | How {do} spend {your} weekends? | What {do} like to do after work? | What is {your} favorite pastime? | What {do} do for fun? | What {do} do when work is over? | With what {do} pass the time? => In {my} free time {I} like{s} to {v}. | {My} hobby is to {v}. @hobby
 What pet {do} have? | Which animal {do} keep? | What kind of animal lives with {you}? | {Do} have a pet? | Which animal is {your} pet? => {I} have a {v}. | {My} pet is a {v}. @pet
 What is {your} dog called? | What is the name of {your} dog? | What name did {you} give {your} dog? | How {do} call {your} dog? | What {do} shout when {you} call {your} dog? => {My} dog is called {v}. | The name of {my} dog is {v}. @name
 What is {your} cat called? | What is the name of {your} cat? | What name does {your} cat have? | How {do} call {your} cat? => {My} cat is called {v}. | {My} cat has the name {v}. @name
@@ -368,6 +368,61 @@ deliver draw drop dry empty fill find fix fold follow give grow hang heat hide h
 lock make mark measure mix move open order pack paint park pay plant press print pull push put read remove
 rent repair replace report return ring send serve shake share sign slide sort store sweep swing take tie
 touch train turn type use wait wash water weigh wipe write""".split()
+
+# Ways to ask the same: a pattern, "=>", what may stand in its place. The order does not matter.
+REWORD = r"""
+^What is your favorite (.+)\?$ => What \1 do you like best? | Which \1 do you like most? | Which \1 do you love? | What \1 do you prefer? | Which \1 is your favorite? | What is the \1 that you like best? | Your favorite \1? | Is there a \1 that you love? | Which \1 would you choose? | Do you have a favorite \1? | What \1 are you fond of? | What kind of \1 do you like?
+^What is your ((?!.*(?:called|like|for|made of)\?).+)\?$ => Tell me your \1. | Please tell me your \1. | Could you tell me your \1? | Can you tell me your \1? | What \1 do you have? | Which \1 do you have? | Which \1 is yours? | Your \1? | And your \1? | Your \1, please. | May I have your \1? | I need your \1. | What would your \1 be? | What about your \1? | Tell me what your \1 is. | What did you say your \1 was? | Give me your \1. | What is the \1 that you have? | And what is your \1? | I would like to know your \1. | Do you have a \1?
+^(?:What|How) is (.+) called\?$ => What is the name of \1? | What is \1's name? | What name does \1 have? | Which name has \1? | Can you tell me \1's name? | Tell me the name of \1. | Please tell me the name of \1. | How is \1 called? | What do you call \1? | What is \1 named? | By what name is \1 known? | What do people call \1? | The name of \1, please. | How do you call \1?
+^What is the name of (.+)\?$ => What is \1 called? | What is \1's name? | What name does \1 have? | Can you tell me \1's name? | Tell me the name of \1. | Please tell me the name of \1. | How is \1 called? | What do you call \1? | What is \1 named? | The name of \1? | Do you know the name of \1?
+^What is the (\w+) of (.+)\?$ => What \1 does \2 have? | Which \1 has \2? | Which \1 does \2 have? | Tell me the \1 of \2. | Can you tell me the \1 of \2? | What is \2's \1? | The \1 of \2, please. | \2 has what \1? | I need the \1 of \2. | Give me the \1 of \2.
+^(What|Who|Where|When) is (.+)\?$ => Tell me \1 \2 is. | Could you tell me \1 \2 is? | I would like to know \1 \2 is. | Do you know \1 \2 is? | \1 is it: \2? | Can you say \1 \2 is? | And \1 is \2?
+^(What|Who|Where|When|How|Which|In which|In what|On what|At what|On which)( .+?)? do you (.+)\?$ => Tell me \1\2 you \3. | Please tell me \1\2 you \3. | Could you tell me \1\2 you \3? | I want to know \1\2 you \3. | Do you know \1\2 you \3? | Can you tell me \1\2 you \3? | I would like to know \1\2 you \3. | And \1\2 do you \3?
+^What do you (.+)\?$ => What is it that you \1? | Which thing do you \1? | What thing do you \1? | Tell me what you \1. | Say what you \1. | What would you \1? | What else do you \1? | What do you usually \1? | What can you \1?
+^What are you (.+)\?$ => What thing are you \1? | Tell me what you are \1. | What is it that you are \1? | Which thing are you \1?
+^(?:What|Which) (.+?) do you (.+)\?$ => Which \1 can you \2? | What \1 can you \2? | What is the \1 that you \2? | Which \1 is it that you \2? | What kind of \1 do you \2? | Is there a \1 that you \2? | Which \1 did you say that you \2?
+^(?:What|Which) (.+?) (do|does|did|are|is) (.+) (in|on|at|for|to|with|from|by)\?$ => \4 which \1 \2 \3? | \4 what \1 \2 \3? | What is the \1 that \3 \4?
+^(In|On|At|For|To|With|From|By) (?:what|which) (.+?) (do|does|did|are|is|can|should) (.+)\?$ => What \2 \3 \4 \1? | Which \2 \3 \4 \1?
+^What (\w+) (do|does|did|are|can|should) => Which \1 \2
+^Which (\w+) (do|does|did|are|can|should) => What \1 \2
+^Where (do|does|did) (.+)\?$ => In which place \1 \2? | In what place \1 \2? | At which place \1 \2? | Where exactly \1 \2? | In what town \1 \2? | In which city \1 \2?
+^When (do|does|did) (.+)\?$ => At what time \1 \2? | What time \1 \2? | On which day \1 \2? | At which hour \1 \2? | When exactly \1 \2?
+^When does (.+)\?$ => When will \1? | Tell me when \1. | From when does \1?
+^How (?:do|can|should) I (.+)\?$ => What do I do to \1? | What is the way to \1? | What must I do to \1? | Tell me how to \1. | How does one \1? | I want to \1. How? | I have to \1. What do I do? | Show me how to \1. | How do you \1? | How would I \1? | What do I need to \1? | What should I do to \1? | What do I use to \1? | How do we \1? | Can you tell me how to \1? | I would like to \1. | What is the best way to \1?
+^(?:How much is|What does it cost to) (.+)\?$ => What does \1 cost? | How much does \1 cost? | What do I pay for \1? | What is the price of \1? | How expensive is \1? | What do you charge for \1? | Tell me the price of \1. | How much money is \1? | How much do you want for \1? | What do people pay for \1?
+^(?:What|How much) does (.+) cost\?$ => How much is \1? | What is the price of \1? | What do I pay for \1? | How expensive is \1? | How much does \1 cost? | What do you charge for \1? | Tell me what \1 costs. | How much must I pay for \1?
+^How (long|often|many|much|old|big|heavy|fast) (.+)\?$ => Tell me how \1 \2. | Do you know how \1 \2? | And how \1 \2? | How \1 exactly \2?
+^How long (do|does|can|is) (.+)\?$ => How much time \1 \2? | For how long \1 \2? | For what time \1 \2? | How many days \1 \2?
+^Who (\w+s) (.+)\?$ => Which person \1 \2? | Tell me who \1 \2. | Who is it that \1 \2? | Do you know who \1 \2? | Is there somebody who \1 \2? | What is the name of the one who \1 \2? | Who \1 \2 here? | What is the person called who \1 \2? | Who was it that \1 \2?
+^Who (is|owns|has|runs|leads) (.+)\?$ => Which person \1 \2? | Who exactly \1 \2? | What is the name of the one who \1 \2? | Tell me who \1 \2.
+(turn|switch) (on|off) (the [\w ]+?)\?$ => \1 \3 \2? | \1 \3 \2 again?
+(turn|switch|bring|take|put) (the [\w ]+?) (on|off|back|out) => \1 \3 \2
+\b[Dd]o I\b => should I | can I | must I | would I
+\b(?:should|can|may) I\b => do I | must I | may I | am I to | do we
+\bcan be\b => is | should be | has to be
+\b(?:job|profession|occupation)\b => job | work | profession | occupation | trade
+\b(?:town|city|place)\b => town | city | place | village
+\b(?:fix|repair|mend)\b => fix | repair | mend
+\b(?:buy|get)\b => buy | get | purchase
+\b(?:start|begin)\b => start | begin
+\b(?:phone|telephone)\b => phone | telephone | mobile
+\b(?:film|movie)\b => film | movie
+\b(?:shop|store)\b => shop | store
+\b(?:big|large)\b => big | large
+\b(?:last|family) name\b => last name | family name | surname
+\bfirst name\b => first name | given name
+\b(?:meal|food|dish)\b => meal | food | dish
+\b(?:like best|like most|love most|prefer|love)\b => like best | like most | love most | prefer | love | enjoy most
+\b(?:looks after|takes care of|is in charge of|is responsible for)\b => looks after | takes care of | is in charge of | is responsible for | cares for | sees to
+\b(?:allowed|permitted)\b => allowed | permitted | welcome
+\b(?:turn|switch) on\b => turn on | switch on | start
+\b(?:turn|switch) off\b => turn off | switch off | stop
+\b(?:does not work|is broken)\b => does not work | is broken | has stopped working | has gone wrong
+\b(?:clean|wash)\b => clean | wash | wipe
+\bmembers\b => members | people
+^What is\b => What's
+^(Who|Where|When|How) is\b => \1's
+"""
 
 HEADERS = """Questions and answers|Handbook|Manual|Frequently asked questions|About {e}|All about {e}|{e}: the
 handbook|Notes on {e}|Welcome to {e}|Things to know|What everybody asks|Help|Guide|{e}|Questions about {e} and
@@ -679,6 +734,11 @@ def frames(text: str) -> list[tuple[list[str], list[str], str]]:
 
 
 PERSON, PLACE, GENERIC = frames(PERSON), frames(PLACE), frames(GENERIC)
+INSIDE = re.compile(r"(?<=[a-z,] )(?:What|Who|Where|When|How|Which|In|On|At|For|To|With|From|By)\b")
+REWORD = [
+    (re.compile(pattern.strip()), [form.strip() for form in forms.split(" | ")])
+    for pattern, forms in (line.split(" => ") for line in REWORD.strip().splitlines())
+]
 YOU = {
     "your": "your",
     "Your": "Your",
@@ -793,10 +853,10 @@ def entry(rng: Rng, frame: tuple, slots: dict) -> tuple[list[str], str]:
 def free_form(rng: Rng, answer: str, v: str) -> str:
     """The answer as somebody else might give it: shorter, longer, or something else altogether."""
     x = rng.random()
-    if x < 0.45:
+    if x < 0.5:
         return answer
     start, who, thing = answer[0].lower() + answer[1:], person(rng), noun(rng)
-    if x < 0.6:
+    if x < 0.68:
         before = (
             "Well, ",
             "Of course, ",
@@ -813,7 +873,7 @@ def free_form(rng: Rng, answer: str, v: str) -> str:
             "I believe that ",
         )
         return rng.choice(before) + (answer if answer.startswith("I ") else start)
-    if x < 0.75:
+    if x < 0.86:
         after = (
             f", and {action(rng)}.",
             f", with a {thing}.",
@@ -831,18 +891,23 @@ def free_form(rng: Rng, answer: str, v: str) -> str:
             f", since {rng.choice(DAYS)}.",
         )
         return answer.rstrip(".") + rng.choice(after)
-    if x < 0.85:
-        short = (
-            f"{v}",
-            f"{v}.",
-            f"It is {v}.",
-            f"{v}, of course.",
-            f"That is {v}.",
-            f"Only {v}.",
-            f"{v} or {open_value(rng)}.",
-            f"Try {v}.",
-        )
-        return fill(rng.choice(short).replace("{", "{{").replace("}", "}}"), {})
+    short = (
+        f"{v}",
+        f"{v}.",
+        f"It is {v}.",
+        f"{v}, of course.",
+        f"That is {v}.",
+        f"Only {v}.",
+        f"{v} or {open_value(rng)}.",
+        f"Try {v}.",
+    )
+    text = rng.choice(short)
+    return text[0].upper() + text[1:]
+
+
+def any_sentence(rng: Rng) -> str:
+    """A sentence that answers no question in particular: where to find it is all that can be known."""
+    who, thing = person(rng), noun(rng)
     a, b = action(rng), action(rng)
     return rng.choice(
         (
@@ -862,51 +927,16 @@ def free_form(rng: Rng, answer: str, v: str) -> str:
     )
 
 
-def indirect(rng: Rng, question: str) -> str:
-    """The question put less directly: "Tell me your name.", "Could you tell me where you live?"."""
-    found = re.fullmatch(r"(What|Who|Where|When) (?:is|are) (.+)\?", question)
-    if found and not question.endswith(
-        (" called?", " from?", " for?", " made of?", " like?", " open?")
-    ):
-        w, x = found[1].lower(), found[2]
-        return rng.choice(
-            (
-                f"Tell me {w} {x} is.",
-                f"Tell me {x}.",
-                f"Please tell me {x}.",
-                f"Could you tell me {x}?",
-                f"I would like to know {x}.",
-                f"{fill(x, {})}, please.",
-                f"{fill(x, {})}?",
-                f"And {x}?",
-                f"Do you know {x}?",
-                f"Give me {x}.",
-                f"I need {x}.",
-                f"Can you tell me {w} {x} is?",
-                f"What about {x}?",
-                f"May I ask {w} {x} is?",
-            )
-        )
-    found = re.fullmatch(
-        r"(What|Who|Where|When|How|Which|In which|In what|On what|At what)( .+?)? do you (.+)\?",
-        question,
+def reworded(rng: Rng, question: str) -> str:
+    """The question asked in another of the ways that REWORD knows; as it is where none fits."""
+    fitting = [(pattern, forms) for pattern, forms in REWORD if pattern.search(question)]
+    if not fitting:
+        return question
+    pattern, forms = rng.choice(fitting)
+    text = INSIDE.sub(
+        lambda word: word[0].lower(), pattern.sub(rng.choice(forms), question, count=1)
     )
-    if found:
-        asked = f"{found[1].lower()}{found[2] or ''} you {found[3]}"
-        return rng.choice(
-            (
-                f"Tell me {asked}.",
-                f"Please tell me {asked}.",
-                f"Could you tell me {asked}?",
-                f"I want to know {asked}.",
-                f"May I ask {asked}?",
-                f"Do you know {asked}?",
-                f"Say {asked}.",
-                f"Can you say {asked}?",
-                f"I would like to know {asked}.",
-            )
-        )
-    return question
+    return text[0].upper() + text[1:]
 
 
 def fill(text: str, slots: dict) -> str:
@@ -916,8 +946,10 @@ def fill(text: str, slots: dict) -> str:
 
 def rough(rng: Rng, question: str) -> str:
     """The question as people type it: now and then with a word more or less."""
-    if rng.free and "{" not in question and rng.random() < 0.3:
-        question = indirect(rng, question)
+    if rng.free and rng.random() < 0.55:
+        question = reworded(rng, question)
+        if rng.random() < 0.3:
+            question = reworded(rng, question)
     x = rng.random()
     if x < 0.80:
         return question
@@ -953,17 +985,43 @@ def rough(rng: Rng, question: str) -> str:
     )
 
 
+def neighbors(rng: Rng, table: list, count: int) -> list:
+    """`count` frames, in runs of up to three that stand together: these are the easiest to mix up."""
+    chosen = []
+    while len(chosen) < count:
+        at = rng.randrange(len(table))
+        chosen += [
+            i for i in range(at, min(at + rng.choice((1, 1, 2, 3)), len(table))) if i not in chosen
+        ]
+    chosen = chosen[:count]
+    rng.shuffle(chosen)
+    return [table[i] for i in chosen]
+
+
 def entries(rng: Rng, count: int) -> tuple[str, list[tuple[list[str], str]]]:
     """(what they are about, entries) such that no two entries of a document ask the same."""
     x = rng.random()
     name = person(rng) if x < 0.5 else open_value(rng)
-    if x < 0.36:
+    if x < 0.40:
         slots = YOU if rng.random() < 0.75 else third(name, rng)
-        rows = [entry(rng, f, slots) for f in rng.sample(PERSON, min(count, len(PERSON)))]
-    elif x < 0.52:
+        rows = [entry(rng, f, slots) for f in neighbors(rng, PERSON, count)]
+    elif x < 0.54:
         slots = place_slots(rng, name)
-        rows = [entry(rng, f, slots) for f in rng.sample(PLACE, min(count, len(PLACE)))]
-    elif x < 0.75:  # a few questions about a few things: both have to be matched
+        rows = [entry(rng, f, slots) for f in neighbors(rng, PLACE, count)]
+    elif x < 0.68:  # all about one thing
+        slots = {
+            "n": rng.choice((noun(rng), "machine")),
+            "r": rng.choice(ROLES),
+            "a": rng.choice(THINGS),
+        }
+        asked = [f for f in GENERIC if "{n}" in f[0][0]]
+        rows = [entry(rng, f, slots) for f in neighbors(rng, asked, count)]
+        if rng.random() < 0.4:
+            it = re.compile(rf"\bthe {re.escape(slots['n'])}\b(?!')")
+            rows = [
+                ([it.sub("it", w) if rng.random() < 0.5 else w for w in ws], a) for ws, a in rows
+            ]
+    elif x < 0.82:  # a few questions about a few things: both have to be matched
         chosen = rng.sample(GENERIC, rng.choice((1, 2, 3, 4)))
         things = [
             {
@@ -978,10 +1036,7 @@ def entries(rng: Rng, count: int) -> tuple[str, list[tuple[list[str], str]]]:
         rows = [entry(rng, f, t) for f in chosen for t in things]
         rng.shuffle(rows)
     else:
-        rows = [
-            entry(rng, f, YOU if f in PERSON else {})
-            for f in rng.sample(GENERIC, min(count, len(GENERIC)))
-        ]
+        rows = [entry(rng, f, {}) for f in neighbors(rng, GENERIC, count)]
         if rng.random() < 0.5:
             slots = place_slots(rng, name)
             rows[: count // 2] = [entry(rng, f, slots) for f in rng.sample(PLACE, count // 2)]
@@ -1012,12 +1067,17 @@ STYLES = (
 
 def manual(rng: Rng) -> str:
     """Questions and answers, then the same things asked back in other words: how to look things up."""
-    name, rows = entries(rng, rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 7, 8, 10, 12)))
+    name, rows = entries(rng, rng.choice((2, 2, 3, 3, 4, 4, 5, 6, 8, 10, 12, 12)))
     style = rng.choices([s for s, _ in STYLES], [w for _, w in STYLES])[0]
     header = rng.choice(HEADERS).strip().format(e=name) + rng.choice(
         ("\n\n", "\n\n", "\n", ":\n\n", ".\n\n")
     )
     text = header if rng.random() < 0.97 or not style[0].isalnum() else ""
+    if rng.free:
+        answers = [any_sentence(rng) if rng.random() < 0.15 else answer for _, answer in rows]
+        if rng.random() < 0.1:
+            rng.shuffle(answers)
+        rows = [(wordings, answer) for (wordings, _), answer in zip(rows, answers)]
     for wordings, answer in rows:
         text += style.format(q=rough(rng, rng.choice(wordings)), a=answer)
     for _ in range(rng.randrange(len(rows), len(rows) + 7)):
@@ -1203,12 +1263,12 @@ def program(rng: Rng) -> str:
 
 
 MAKERS = (
-    (manual, 46),
-    (profile, 13),
-    (form, 16),
-    (facts, 22),
-    (story, 10),
-    (report, 5),
+    (manual, 54),
+    (profile, 12),
+    (form, 14),
+    (facts, 16),
+    (story, 7),
+    (report, 4),
     (copies, 8),
     (program, 3),
 )
@@ -1217,7 +1277,7 @@ MAKERS = (
 def document(seed: int, i: int) -> str:
     """Document i of the corpus; the same arguments give the same text, on any machine."""
     rng = Rng(f"{seed}/{i}")
-    rng.free = i >= FREE_FROM
+    rng.free = rng.random() < i / FREE_FROM
     makers, weights = zip(*MAKERS)
     while True:
         text = rng.choices(makers, weights)[0](rng)
@@ -1384,7 +1444,7 @@ def optimizer_for(steps: int) -> optim.Optimizer:
         return lambda step: (
             rate
             * mx.minimum(
-                mx.minimum(step / 100, 1.0), mx.maximum((steps - step) / (0.45 * steps), 0.02)
+                mx.minimum(step / 100, 1.0), mx.maximum((steps - step) / (0.55 * steps), 0.02)
             )
         )
 
@@ -1553,7 +1613,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokens", type=float, default=15.5e6, help="how many tokens to train on")
+    parser.add_argument("--tokens", type=float, default=17e6, help="how many tokens to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out",
