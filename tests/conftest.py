@@ -15,12 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "assets" / "base-model")]
 
 
-# Bars that this model does not reach yet, or not with every seed: they run, and say so, until it does.
-SHORT_OF_THE_BAR = pytest.mark.xfail(
-    reason="needs a longer pre-training; see the card", strict=False
-)
-
-
 class Run:
     """A finished run of main.py: its exit status, what it printed, seconds, and peak memory (KiB)."""
 

@@ -2,7 +2,7 @@
 
 import pretrain
 import pytest
-from conftest import ROOT, SHORT_OF_THE_BAR, say
+from conftest import ROOT, say
 
 FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
 When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
@@ -64,7 +64,6 @@ def persona(rng):
     return manual, [(q, a) for _, q, a in rows]
 
 
-@SHORT_OF_THE_BAR
 def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):

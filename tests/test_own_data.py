@@ -4,12 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import SHORT_OF_THE_BAR, Run, write_data
+from conftest import Run, write_data
 
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
 
-@SHORT_OF_THE_BAR
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_it_learns_another_subject(subject, tmp_path):
     facts = SUBJECTS[subject]
