@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
@@ -64,37 +65,31 @@ def stop(message: str) -> None:
 # ---- Data --------------------------------------------------------------------------------------
 def load_data(folder: Path) -> dict[str, list[Example]]:
     """The examples of train.jsonl and, where they exist, of valid.jsonl and test.jsonl."""
-    data = {}
-    for split in ("train", "valid", "test"):
+    data = {"train": [], "valid": [], "test": []}
+    for split, examples in data.items():
         path = folder / f"{split}.jsonl"
-        lines = enumerate(path.read_bytes().split(b"\n") if path.is_file() else [], 1)
-        data[split] = [read_example(line, f"{path}:{n}") for n, line in lines if line.strip()]
-    if not data["train"]:
-        stop(f"{folder / 'train.jsonl'}: no examples there; {LIKE_THIS}, one on each line")
-    return data
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        for number, line in enumerate(lines, 1):
+            try:
+                examples += [read_example(json.loads(line))] if line.strip() else []
+            except json.JSONDecodeError as error:
+                stop(f"{path}:{number}: {error.msg} in column {error.colno}; {LIKE_THIS}")
+            except (AttributeError, KeyError, TypeError, ValueError):
+                stop(f"{path}:{number}: not a question and its answer; {LIKE_THIS}")
+    return data if data["train"] else stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
 
 
-def read_example(line: bytes, where: str) -> Example:
-    """The example on one line of a file, in any of mlx-lm's three formats."""
-    try:
-        match json.loads(line):
-            case {"prompt": prompt, "completion": completion}:
-                messages = [{"role": "user", "content": prompt}]
-            case {"messages": [*messages, {"role": "assistant", "content": completion}]}:
-                pass
-            case {"text": completion}:
-                messages = []
-            case _:
-                raise KeyError
-        messages = [message | {"content": message["content"].strip()} for message in messages]
-        if not all([completion.strip(), *(message["content"] for message in messages)]):
-            stop(f"{where}: an empty text; {LIKE_THIS}")
-        prompt = "\n".join(message["content"] for message in messages)
-        return Example(prompt, messages, completion.strip())
-    except json.JSONDecodeError as error:
-        stop(f"{where}: {error.msg} in column {error.colno}; {LIKE_THIS}")
-    except (AttributeError, KeyError, TypeError, ValueError):
-        stop(f'{where}: no "prompt" and "completion" with a text each; {LIKE_THIS}')
+def read_example(record: dict) -> Example:
+    """An example in any of mlx-lm's three formats; one of the errors above if it is none of them."""
+    if "prompt" in record:
+        roles = {"user": record["prompt"], "assistant": record["completion"]}
+        chat = [{"role": role, "content": text} for role, text in roles.items()]
+    else:
+        chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
+    *messages, last = [message | {"content": message["content"].strip()} for message in chat]
+    if last["role"] != "assistant" or not all(m["content"] for m in (*messages, last)):
+        raise ValueError
+    return Example("\n".join(m["content"] for m in messages), messages, last["content"])
 
 
 def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> list[int]:
@@ -251,7 +246,7 @@ def evaluate(exam: list[Example], acts: dict[str, list[Answer]]) -> Table:
     words = lambda text: re.sub(r"[^\w\s]", "", text).lower().split()  # these have to agree
     table = Table("", *acts, box=None, padding=(0, 3, 0, 2))
     for name, digits, figure in (
-        ("right answers", 0, lambda a, e: words(a.text) == words(e.completion)),
+        (f"right answers of {len(exam)}", 0, lambda a, e: words(a.text) == words(e.completion)),
         ("ended by themselves", 0, lambda a, e: a.ended),
         ("tokens read for each", 0, lambda a, e: a.tokens / len(exam)),
         ("seconds for each", 3, lambda a, e: a.seconds / len(exam)),
@@ -301,12 +296,11 @@ def what_next(args: argparse.Namespace, prompt: str) -> None:
 def converse(ask: Callable) -> None:
     """Answers the learner's own questions, until an empty line or Ctrl-D."""
     show("\n[bold]Your turn:[/] ask it something; an empty line ends it.")
-    try:
+    with suppress(EOFError, KeyboardInterrupt):
         while typed := console.input("[cyan]?[/] ").strip():
             given = ask(Example(typed, [{"role": "user", "content": typed}], ""))
             show(f"[dim]→[/] [bold]{escape(given.text)}[/]")
-    except (EOFError, KeyboardInterrupt):
-        show()
+    show()
 
 
 def main(args: argparse.Namespace) -> None:

@@ -36,7 +36,7 @@ class Run:
     def row(self, name):
         """The figures of one row of the evaluation's table: base, prompted, fine-tuned."""
         line = next(line for line in self.out.splitlines() if line.strip().startswith(name))
-        return [float(x) for x in re.findall(r"[\d.]+", line.split(name)[1])]
+        return [float(x) for x in re.findall(r"[\d.]+", line)[-3:]]
 
     def answers(self, act):
         """{question: answer} as shown under an act's heading."""
