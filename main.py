@@ -10,8 +10,8 @@ import json
 import math
 import os
 import random
-import re
 import shlex
+import string
 import sys
 import tempfile
 import time
@@ -22,13 +22,14 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
+from typing import NoReturn
 
 # On Linux, MLX multiplies matrices with OpenBLAS if that is loaded first, and slowly if not; and
 # OpenBLAS is slow on processors newer than itself, unless it is told what they can do.
 if sys.platform == "linux":
     cpu = Path("/proc/cpuinfo").read_text()
-    newest = "SkylakeX" if "avx512vl" in cpu else "Haswell" if "avx2" in cpu else ""
-    os.environ.setdefault("OPENBLAS_CORETYPE", newest)
+    if "avx2" in cpu:
+        os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX" if "avx512vl" in cpu else "Haswell")
     try:
         ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
     except OSError:
@@ -41,6 +42,7 @@ import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
+from mlx_lm.utils import get_total_parameters
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -52,11 +54,11 @@ MAX_TOKENS = 60  # the longest answer
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 Example = namedtuple("Example", "prompt messages completion")  # the prompt as a text, and as a chat
 Answer = namedtuple("Answer", "text ended tokens seconds")  # ended by itself? tokens that were read
-console = Console(highlight=False, soft_wrap=True)  # a long line stays one line
+console = Console(highlight=False, emoji=False, soft_wrap=True)  # a long line stays one line
 show = console.print
 
 
-def stop(message: str) -> None:
+def stop(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit status 2."""
     print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
@@ -74,7 +76,7 @@ def load_data(folder: Path) -> dict[str, list[Example]]:
                 examples += [read_example(json.loads(line))] if line.strip() else []
             except json.JSONDecodeError as error:
                 stop(f"{path}:{number}: {error.msg} in column {error.colno}; {LIKE_THIS}")
-            except (AttributeError, KeyError, TypeError, ValueError):
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
                 stop(f"{path}:{number}: not a question and its answer; {LIKE_THIS}")
     return data if data["train"] else stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
 
@@ -86,8 +88,9 @@ def read_example(record: dict) -> Example:
         chat = [{"role": role, "content": text} for role, text in roles.items()]
     else:
         chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
-    *messages, last = [message | {"content": message["content"].strip()} for message in chat]
-    if last["role"] != "assistant" or not all(m["content"] for m in (*messages, last)):
+    chat = [{"role": m["role"], "content": m["content"].strip()} for m in chat]
+    *messages, last = chat
+    if last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
         raise ValueError
     return Example("\n".join(m["content"] for m in messages), messages, last["content"])
 
@@ -125,7 +128,7 @@ def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
     manual = []
     for example in reversed({e.completion: e for e in reversed(examples) if e.prompt}.values()):
         if len(encode_question(tokenizer, example, [*manual, example])) > room:
-            break
+            continue
         manual.append(example)
     return manual
 
@@ -153,8 +156,10 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     on_cpu = mx.default_device() == mx.Device(mx.cpu)
     if on_cpu:  # where float32 is what multiplies fast
         model.set_dtype(mx.float32)
-    size = sum(weights.size for _, weights in tree_flatten(model.parameters()))
-    show(f"{name}: {size:,} parameters, on {'the processor, in float32' if on_cpu else 'the GPU'}")
+    size = get_total_parameters(model)
+    show(
+        f"{escape(name)}: {size:,} parameters, on {'the processor, in float32' if on_cpu else 'the GPU'}"
+    )
     return model, tokenizer, config
 
 
@@ -185,12 +190,14 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
 
     Ends early when that loss has not fallen in three checks. `ask()` is one question's answer now.
     """
-    examples = len(rows["train"]) or stop("all examples are too long; see --max-seq-length")
+    examples = len(rows["train"])
     passes = min(max(1200 / examples, 3), 30)  # 1,200 examples seen in all, each 3 to 30 times
     iters = args.iters or math.ceil(passes * math.ceil(examples / args.batch_size))
-    # Ten times full fine-tuning's, less for wider models: "LoRA Without Regret", Schulman 2025.
+    # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
     rate = args.learning_rate or 3.5e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
-    decay = {"name": "cosine_decay", "arguments": [rate, iters], "warmup": max(iters // 10, 1)}
+    every = max(iters // 10, 1)  # steps from one check to the next, and to the full learning rate
+    decay = {"name": "cosine_decay", "arguments": [rate, iters], "warmup": every}
+    decay["warmup_init"] = rate / every
     optimizer = optim.AdamW(build_schedule(decay), weight_decay=0.0)
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
@@ -204,13 +211,15 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    losses, best, best_step, lowest, every = [], [], 0, math.inf, max(iters // 10, 1)
+    losses, best, best_step, lowest = [], [], 0, math.inf
     stream = chain.from_iterable(batches(rows["train"], args.batch_size) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(1, iters + 1), "", **bar):
         loss = step(*next(stream))
         mx.eval(loss, state)
         losses.append(loss.item())
+        if not math.isfinite(losses[-1]):
+            stop(f"step {done}: the loss is not a number any more; try a lower --learning-rate")
         if done % every and done < iters:
             continue
         valid = [loss_fn(model, *batch).item() for batch in batches(rows["valid"], args.batch_size)]
@@ -237,13 +246,15 @@ def save_adapters(model, args: argparse.Namespace) -> None:
         Path(new, "adapter_config.json").write_text(text + "\n")
         for file in sorted(Path(new).iterdir()):
             file.replace(args.adapter_path / file.name)
-    show(f"  Saved: {sum(w.size for w in weights.values()):,} numbers, in {args.adapter_path}")
+    show(
+        f"  Saved: {sum(w.size for w in weights.values()):,} numbers, in {escape(str(args.adapter_path))}"
+    )
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
 def evaluate(exam: list[Example], acts: dict[str, list[Answer]]) -> Table:
     """The acts side by side on the same questions: what each got right, and what it cost."""
-    words = lambda text: re.sub(r"[^\w\s]", "", text).lower().split()  # these have to agree
+    words = lambda text: [word.strip(string.punctuation) for word in text.lower().split()]
     table = Table("", *acts, box=None, padding=(0, 3, 0, 2))
     for name, digits, figure in (
         (f"right answers of {len(exam)}", 0, lambda a, e: words(a.text) == words(e.completion)),
@@ -256,16 +267,16 @@ def evaluate(exam: list[Example], acts: dict[str, list[Answer]]) -> Table:
     return table
 
 
-def general_knowledge(model, tokenizer) -> tuple[int, float]:
-    """(facts completed rightly, mean loss in nats): what it knows that the lesson does not teach."""
+def general_knowledge(model, tokenizer) -> tuple[int, list[float]]:
+    """(facts completed rightly, each one's loss in nats): what it knows and the lesson leaves out."""
     right, losses = 0, []
     for fact in map(json.loads, (HERE / "assets" / "general.jsonl").read_text().splitlines()):
         before = tokenizer.encode(fact["prompt"])
-        after = tokenizer.encode(" " + fact["completion"], add_special_tokens=False)
+        after = tokenizer.encode(fact["prompt"] + " " + fact["completion"])[len(before) :]
         logits = model(mx.array([before + after[:-1]]))[0, len(before) - 1 :].astype(mx.float32)
         right += logits.argmax(-1).tolist() == after
         losses.append(nn.losses.cross_entropy(logits, mx.array(after)).mean().item())
-    return right, fmean(losses)
+    return right, losses
 
 
 # ---- The lesson --------------------------------------------------------------------------------
@@ -283,14 +294,14 @@ def act(title: str, employee: str, questions: list[Example], ask: Callable) -> l
 
 def what_next(args: argparse.Namespace, prompt: str) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
-    lesson = [os.path.relpath(sys.executable), os.path.relpath(__file__)]
-    ask = [lesson[0], "-m", "mlx_lm", "generate", "--model", args.model]
+    again = [os.path.relpath(sys.executable), os.path.relpath(__file__), *sys.argv[1:]]
+    ask = [again[0], "-m", "mlx_lm", "generate", "--model", args.model, "--prompt", prompt]
     for why, command in (
-        ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path), "--prompt", prompt]),
-        (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", lesson),
-        ("Teach a real LLM, of 270 MB", [*lesson, "--model", "HuggingFaceTB/SmolLM2-135M"]),
+        ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
+        (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
+        ("Teach a real LLM, of 270 MB", [*again, "--model", "HuggingFaceTB/SmolLM2-135M"]),
     ):
-        show(f"\n{why}:\n  [green]{escape(shlex.join(command))}[/]")
+        show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
 
 
 def converse(ask: Callable) -> None:
@@ -306,48 +317,49 @@ def converse(ask: Callable) -> None:
 def main(args: argparse.Namespace) -> None:
     """The lesson: base model, prompt, training, fine-tuned model, evaluation."""
     random.seed(args.seed)
-    mx.random.seed(args.seed)
+    mx.random.seed(args.seed % 2**32)
     data = load_data(args.data)
     asked = {name: [e for e in examples if e.prompt] for name, examples in data.items()}
     exam = asked["test"] or asked["valid"] or asked["train"] or stop(f"no questions; {LIKE_THIS}")
-    questions = (asked["train"] or exam)[:1] + exam  # one that is rehearsed, then the exam
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
-    knew, fact_loss = general_knowledge(model, tokenizer)
+    knew, before = general_knowledge(model, tokenizer)
     ask = partial(answer, model, tokenizer)
     line = None if tokenizer.has_chat_template else "\n"  # of what a base model says we read a line
 
     who = "an employee arrives with basic knowledge"
-    base = act("Base model", who, questions, partial(ask, until=line))
+    base = act("Base model", who, exam, partial(ask, until=line))
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
     who = f"she looks everything up in a manual of {len(manual)} examples"
-    prompted = act("Prompt", who, questions, partial(ask, manual=manual, until=line))
+    prompted = act("Prompt", who, exam, partial(ask, manual=manual, until=line))
 
     show("\n[bold cyan]Training[/]: she studies and practises\n")
     rows = {split: encode(tokenizer, data[split], limit) for split in ("train", "valid")}
+    if not rows["train"]:
+        stop("all examples are too long; see --max-seq-length")
     args.adapter_path.mkdir(parents=True, exist_ok=True)  # if it can't be, better to know it now
     model.freeze()
     linear_to_lora_layers(model, args.num_layers, LORA)
-    train(model, rows, args, config, lambda: ask(questions[0], until=line).text)
+    train(model, rows, args, config, lambda: ask(exam[0], until=line).text)
     save_adapters(model, args)
 
-    tuned = act("Fine-tuned model", "she knows it; the manual stays shut", questions, ask)
+    tuned = act("Fine-tuned model", "she knows it; the manual stays shut", exam, ask)
 
     new = "" if asked["test"] or asked["valid"] else "rehearsed "  # for want of new ones
     show(f"\n[bold cyan]Evaluation[/]: an exam of {len(exam)} {new}questions\n")
-    acts = {"base": base[1:], "prompted": prompted[1:], "fine-tuned": tuned[1:]}
-    console.print(evaluate(exam, acts))
-    knows, loss = general_knowledge(model, tokenizer)
-    show(f"\n  General facts still right: {knows} of {knew} (loss {fact_loss:.3f}, now {loss:.3f})")
-    what_next(args, questions[0].prompt)
+    console.print(evaluate(exam, {"base": base, "prompted": prompted, "fine-tuned": tuned}))
+    knows, after = general_knowledge(model, tokenizer)
+    line = f"\n  General facts right: {knew} of {len(before)} before, {knows} now; their mean loss "
+    show(line + f"was {fmean(before):.3f} and is {fmean(after):.3f}.")
+    what_next(args, exam[0].prompt)
     if sys.stdin.isatty() and console.is_terminal:
         converse(ask)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    option, here = parser.add_argument, partial(os.path.relpath, start=os.getcwd())
+    option, here = parser.add_argument, os.path.relpath
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
     option("--data", type=Path, default=here(HERE / "data"), help="folder with a train.jsonl")
     option("--adapter-path", type=Path, default=here(HERE / "adapters"), help="folder to save in")
@@ -360,7 +372,7 @@ if __name__ == "__main__":
     parser.error = stop
     options = parser.parse_args()
     for name in ("batch_size", "iters", "learning_rate", "max_seq_length"):
-        if getattr(options, name) is not None and not 0 < getattr(options, name) < math.inf:
+        if getattr(options, name) is not None and not 0 < getattr(options, name) < 2**31:
             stop(f"--{name.replace('_', '-')} {getattr(options, name)}: must be more than 0")
     try:
         main(options)

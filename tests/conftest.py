@@ -73,7 +73,7 @@ def say(base, text, until="\n"):
     import main
 
     model, tokenizer = base
-    return main.answer(model, tokenizer, tokenizer.encode(text), until)
+    return main.answer(model, tokenizer, main.Example(text, [], ""), until=until)
 
 
 def write_data(folder, **splits):

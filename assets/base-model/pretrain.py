@@ -3,6 +3,8 @@
 
     python3 assets/base-model/pretrain.py              # or again, to go on after a break
 
+It takes TIME.
+
 Nothing here is marked as a question or an answer: forms, manuals, stories, facts and code are all
 text, and the model only learns which token comes next. What the model can do afterwards (it goes on
 with a form, it reads answers out of its context) is measured while it trains, and printed.
@@ -17,10 +19,11 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -60,6 +63,14 @@ CONFIG = {
     "torch_dtype": "float32",
 }
 END = "<|endoftext|>"
+TOKENIZER_CONFIG = {
+    "tokenizer_class": "PreTrainedTokenizerFast",
+    "eos_token": END,
+    "pad_token": END,
+    "model_max_length": CONFIG["max_position_embeddings"],
+    "clean_up_tokenization_spaces": False,
+}
+PROGRESS = ("step", "tokens", "document", "seconds")
 WINDOW = 512  # tokens; a document starts a row, and nearly all fit in whole
 LENGTHS = (64, 128, 192, 256, 384, 512)  # rows are padded to one of these: one compiled step each
 BATCH = 6144  # tokens, padding included
@@ -1463,6 +1474,15 @@ def loss_fn(model: nn.Module, tokens: mx.array, lengths: mx.array, entropy) -> m
     return (entropy(model(tokens[:, :-1]), tokens[:, 1:]) * mask).sum() / mask.sum()
 
 
+OPENINGS = (
+    "What is your first name?",
+    "Where do you live?",
+    "When do you open?",
+    "What is your job?",
+    "How do I open the box?",
+)
+
+
 def continuation(model: nn.Module, tokenizer: Tokenizer, text: str) -> str:
     """The line that the model puts after the text."""
     ids = []
@@ -1478,36 +1498,26 @@ def abilities(model: nn.Module, tokenizer: Tokenizer) -> str:
     rng, right, asked = Rng("abilities"), 0, 0
     while asked < 40:
         _, rows = entries(rng, 8)
-        text = "Questions and answers\n\n" + "".join(
-            f"{wordings[0]}\n{answer}\n\n" for wordings, answer in rows
-        )
+        text = as_manual((wordings[0], answer) for wordings, answer in rows)
         wordings, answer = rng.choice(rows)
         if len(rows) > 3 and len(wordings) > 2 and len(tokenizer.encode(text).ids) < 420:
             asked += 1
             right += continuation(model, tokenizer, text + rng.choice(wordings[1:])) == answer
-    opening = (
-        "What is your first name?",
-        "Where do you live?",
-        "When do you open?",
-        "What is your job?",
-        "How do I open the box?",
-    )
-    after = [continuation(model, tokenizer, question) for question in opening]
+    data = lesson.load_data(HERE.parents[1] / "data")
+    first = {e.completion: e.prompt for e in reversed(data["train"])}
+    text = as_manual((prompt, answer) for answer, prompt in reversed(first.items()))
+    known = [continuation(model, tokenizer, text + e.prompt) == e.completion for e in data["test"]]
+    after = [continuation(model, tokenizer, question) for question in OPENINGS]
     forms = sum(line.endswith("?") for line in after)
-    data = (
-        lesson.load_data(HERE.parents[1] / "data")
-        if (HERE.parents[1] / "data" / "train.jsonl").exists()
-        else {"test": []}
+    return (
+        f"answers from context: {right} of {asked}; the lesson's: {sum(known)} of {len(known)}; "
+        f"continues a form: {forms} of {len(after)} ({after[0]})"
     )
-    first = {e.completion: lesson.question(e) for e in reversed(data.get("train", []))}
-    text = "Questions and answers\n\n" + "".join(
-        f"{q}\n{a}\n\n" for a, q in reversed(first.items())
-    )
-    lesson_right = sum(
-        continuation(model, tokenizer, text + lesson.question(e)) == e.completion
-        for e in data["test"]
-    )
-    return f"answers from context: {right} of {asked}; the lesson's: {lesson_right} of {len(data['test'])}; continues a form: {forms} of {len(opening)} ({after[0]})"
+
+
+def as_manual(rows: Iterable[tuple[str, str]]) -> str:
+    """Questions and answers, as main.py puts them before a question."""
+    return "Questions and answers\n\n" + "".join(f"{q}\n{a}\n\n" for q, a in rows)
 
 
 def save(folder: Path, arrays: dict[str, dict], texts: dict[str, str]) -> None:
@@ -1521,29 +1531,23 @@ def save(folder: Path, arrays: dict[str, dict], texts: dict[str, str]) -> None:
         os.replace(folder / f"new-{name}", folder / name)
 
 
-def main(args: argparse.Namespace) -> None:
-    entropy = nn.losses.cross_entropy
-    if mx.default_device() == mx.Device(mx.cpu):
-        use_products()
-        entropy = cross_entropy
-    checkpoint = args.out / "checkpoint"
-    progress = {"step": 0, "tokens": 0, "document": 0, "seconds": 0.0}
-    model, optimizer = new_model(args.seed), optimizer_for(math.ceil(args.tokens / (0.85 * BATCH)))
-    optimizer.init(model.trainable_parameters())
-    if (checkpoint / "progress.json").exists():
-        progress = json.loads((checkpoint / "progress.json").read_text())
-        tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
-        model.load_weights(str(checkpoint / "model.safetensors"))
-        optimizer.state = tree_unflatten(
-            list(mx.load(str(checkpoint / "optimizer.safetensors")).items())
-        )
-    else:
-        tokenizer = train_tokenizer(args.seed)
-    print(
-        f"{sum(w.size for _, w in tree_flatten(model.parameters())):,} parameters, {progress}",
-        flush=True,
-    )
+def save_checkpoint(folder: Path, model, optimizer, tokenizer: Tokenizer, progress: dict) -> None:
+    """All that is needed to go on from here."""
+    arrays = {"model.safetensors": model.parameters(), "optimizer.safetensors": optimizer.state}
+    texts = {"tokenizer.json": tokenizer.to_str(), "progress.json": json.dumps(progress)}
+    save(folder, {name: dict(tree_flatten(tree)) for name, tree in arrays.items()}, texts)
 
+
+def load_checkpoint(folder: Path, model, optimizer) -> tuple[Tokenizer, dict]:
+    """(tokenizer, progress); the weights and the optimizer's state go where they belong."""
+    model.load_weights(str(folder / "model.safetensors"))
+    optimizer.state = tree_unflatten(list(mx.load(str(folder / "optimizer.safetensors")).items()))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return tokenizer, json.loads((folder / "progress.json").read_text())
+
+
+def train(model, optimizer, tokenizer: Tokenizer, progress: dict, args, entropy) -> None:
+    """Next-token prediction until `args.tokens` have been seen; a checkpoint every 150 steps."""
     state = [model.state, optimizer.state]
     loss_and_grad = nn.value_and_grad(model, partial(loss_fn, entropy=entropy))
 
@@ -1566,46 +1570,42 @@ def main(args: argparse.Namespace) -> None:
         done = progress["tokens"] >= args.tokens
         if progress["step"] % 20 == 0 or done:
             print(
-                f"step {progress['step']}  {progress['tokens'] / 1e6:.2f} M tokens  loss {sum(losses) / len(losses):.3f}  "
-                f"{progress['tokens'] / progress['seconds']:.0f} tokens/s  {progress['seconds'] / 60:.1f} min",
+                f"step {progress['step']}  {progress['tokens'] / 1e6:.2f} M tokens  "
+                f"loss {fmean(losses):.3f}  {progress['tokens'] / progress['seconds']:.0f} tokens/s  "
+                f"{progress['seconds'] / 60:.1f} min",
                 flush=True,
             )
             losses.clear()
         if progress["step"] % 150 == 0 or done:
             print("   ", abilities(model, tokenizer), flush=True)
-            weights, card = (
-                dict(tree_flatten(model.parameters())),
-                {"tokenizer.json": tokenizer.to_str(pretty=False)},
-            )
-            save(
-                checkpoint,
-                {
-                    "model.safetensors": weights,
-                    "optimizer.safetensors": dict(tree_flatten(optimizer.state)),
-                },
-                {**card, "progress.json": json.dumps(progress)},
-            )
-            start = time.perf_counter() - progress["seconds"]
+            save_checkpoint(args.out / "checkpoint", model, optimizer, tokenizer, progress)
+            start = time.perf_counter() - progress["seconds"]  # the looking and saving do not count
         if done:
-            break
+            return
+
+
+def main(args: argparse.Namespace) -> None:
+    """Makes the model, or goes on with it, and leaves it in the Hugging Face layout."""
+    entropy = nn.losses.cross_entropy
+    if mx.default_device() == mx.Device(mx.cpu):
+        use_products()
+        entropy = cross_entropy
+    checkpoint = args.out / "checkpoint"
+    model, optimizer = new_model(args.seed), optimizer_for(math.ceil(args.tokens / (0.85 * BATCH)))
+    optimizer.init(model.trainable_parameters())
+    if (checkpoint / "progress.json").exists():
+        tokenizer, progress = load_checkpoint(checkpoint, model, optimizer)
+    else:
+        tokenizer, progress = train_tokenizer(args.seed), dict.fromkeys(PROGRESS, 0)
+    parameters = sum(w.size for _, w in tree_flatten(model.parameters()))
+    print(f"{parameters:,} parameters, {progress}", flush=True)
+    train(model, optimizer, tokenizer, progress, args, entropy)
+    texts = {"config.json": CONFIG, "tokenizer_config.json": TOKENIZER_CONFIG}
     save(
         args.out,
-        {"model.safetensors": weights},
-        {
-            **card,
-            "config.json": json.dumps(CONFIG, indent=2) + "\n",
-            "tokenizer_config.json": json.dumps(
-                {
-                    "tokenizer_class": "PreTrainedTokenizerFast",
-                    "eos_token": END,
-                    "pad_token": END,
-                    "model_max_length": CONFIG["max_position_embeddings"],
-                    "clean_up_tokenization_spaces": False,
-                },
-                indent=2,
-            )
-            + "\n",
-        },
+        {"model.safetensors": dict(tree_flatten(model.parameters()))},
+        {name: json.dumps(config, indent=2) + "\n" for name, config in texts.items()}
+        | {"tokenizer.json": tokenizer.to_str()},
     )
 
 
