@@ -219,7 +219,7 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
         mx.eval(loss, state)
         losses.append(loss.item())
         if not math.isfinite(losses[-1]):
-            stop(f"step {done}: the loss is not a number any more; try a lower --learning-rate")
+            stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
         if done % every and done < iters:
             continue
         valid = [loss_fn(model, *batch).item() for batch in batches(rows["valid"], args.batch_size)]
@@ -240,6 +240,7 @@ def save_adapters(model, args: argparse.Namespace) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout; every file whole or not at all."""
     weights = dict(tree_flatten(model.trainable_parameters()))
     config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": LORA}
+    args.adapter_path.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.adapter_path, prefix=".new-") as new:
         mx.save_safetensors(f"{new}/adapters.safetensors", weights)
         text = json.dumps({"model": args.model, **config}, indent=2)
@@ -338,7 +339,6 @@ def main(args: argparse.Namespace) -> None:
     rows = {split: encode(tokenizer, data[split], limit) for split in ("train", "valid")}
     if not rows["train"]:
         stop("all examples are too long; see --max-seq-length")
-    args.adapter_path.mkdir(parents=True, exist_ok=True)  # if it can't be, better to know it now
     model.freeze()
     linear_to_lora_layers(model, args.num_layers, LORA)
     train(model, rows, args, config, lambda: ask(exam[0], until=line).text)
@@ -346,8 +346,10 @@ def main(args: argparse.Namespace) -> None:
 
     tuned = act("Fine-tuned model", "she knows it; the manual stays shut", exam, ask)
 
-    new = "" if asked["test"] or asked["valid"] else "rehearsed "  # for want of new ones
-    show(f"\n[bold cyan]Evaluation[/]: an exam of {len(exam)} {new}questions\n")
+    old = (
+        "" if asked["test"] or asked["valid"] else ", all of them rehearsed"
+    )  # for want of new ones
+    show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions{old}\n")
     console.print(evaluate(exam, {"base": base, "prompted": prompted, "fine-tuned": tuned}))
     knows, after = general_knowledge(model, tokenizer)
     line = f"\n  General facts right: {knew} of {len(before)} before, {knows} now; their mean loss "
@@ -372,8 +374,10 @@ if __name__ == "__main__":
     parser.error = stop
     options = parser.parse_args()
     for name in ("batch_size", "iters", "learning_rate", "max_seq_length"):
-        if getattr(options, name) is not None and not 0 < getattr(options, name) < 2**31:
-            stop(f"--{name.replace('_', '-')} {getattr(options, name)}: must be more than 0")
+        if getattr(options, name) is not None and not 0 < getattr(options, name) < 1e9:
+            stop(f"--{name.replace('_', '-')}: {getattr(options, name)} is not between 0 and 1e9")
+    if options.adapter_path.is_file():
+        stop(f"--adapter-path {options.adapter_path}: a file; it has to be a folder")
     try:
         main(options)
     except KeyboardInterrupt:

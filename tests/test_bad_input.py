@@ -1,7 +1,11 @@
 """A learner's mistakes: one line that says what, where and what to do; status 2; nothing written."""
 
+import math
+import shutil
+
+import mlx.core as mx
 import pytest
-from conftest import Run
+from conftest import ROOT, Run
 
 GOOD = '{"prompt": "Who?", "completion": "Me."}\n'
 LINES = {
@@ -11,6 +15,11 @@ LINES = {
     "other keys": ('{"question": "Who?", "answer": "Me."}', "train.jsonl:2: "),
     "not UTF-8": ('{"prompt": "Café?", "completion": "Me."}', "train.jsonl:2: "),
     "an array": ('["Who?", "Me."]', "train.jsonl:2: "),
+    "half a character": ('{"prompt": "Who \\ud83d?", "completion": "Me."}', "train.jsonl:2: "),
+    "a role too few": (
+        '{"messages": [{"content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
+        "train.jsonl:2: ",
+    ),
     "a number": ('{"prompt": "Who?", "completion": 3}', "train.jsonl:2: "),
     "empty text": ('{"prompt": " ", "completion": "Me."}', "train.jsonl:2: "),
     "no answer at the end": (
@@ -44,6 +53,7 @@ SETTINGS = {
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
     "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),
+    "no room for any example": (["--max-seq-length", "2"], "--max-seq-length"),
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
     "no examples in a batch": (["--batch-size", "0"], "--batch-size"),
 }
@@ -72,3 +82,13 @@ def test_a_model_on_a_hub_that_cannot_be_reached(tmp_path):
         env=env,
     )
     check(run, "--model some/model: cannot be loaded", tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+    """As half precision gives it when it overflows; here a weight of the model is infinite."""
+    shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
+    weights = mx.load(str(tmp_path / "model" / "model.safetensors"))
+    weights["model.norm.weight"][0] = math.inf
+    mx.save_safetensors(str(tmp_path / "model" / "model.safetensors"), weights, {"format": "pt"})
+    run = Run("--model", tmp_path / "model", "--adapter-path", tmp_path / "adapters")
+    check(run, "the loss is nan; try a lower --learning-rate", tmp_path)
