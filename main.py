@@ -124,11 +124,11 @@ def encode(tokenizer, examples: list[Example], limit: int) -> list[tuple[list[in
 
 
 def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
-    """One example for each distinct answer, as many as fit into `room` tokens with a question."""
+    """One example for each distinct answer, from the top, as many as fit into `room` tokens."""
     manual = []
     for example in reversed({e.completion: e for e in reversed(examples) if e.prompt}.values()):
         if len(encode_question(tokenizer, example, [*manual, example])) > room:
-            continue
+            break
         manual.append(example)
     return manual
 
