@@ -99,7 +99,10 @@ def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> 
     """The tokens that the model reads: the question, and before it the manual if there is one."""
     if tokenizer.has_chat_template:
         turns = [[*e.messages, {"role": "assistant", "content": e.completion}] for e in manual]
-        chat = [*chain.from_iterable(turns), *example.messages]
+        pages = [m for m in chain.from_iterable(turns) if m["role"] != "system"]
+        chat = sorted(
+            [*pages, *example.messages], key=lambda m: m["role"] != "system"
+        )  # that first
         return tokenizer.apply_chat_template(chat, add_generation_prompt=True)
     pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
     return tokenizer.encode("Questions and answers\n\n" * bool(manual) + pages + example.prompt)

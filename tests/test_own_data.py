@@ -1,10 +1,11 @@
 """The learner's own data: other subjects, free sentences, questions in wordings held out."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Run, write_data
+from conftest import ROOT, Run, write_data
 
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
@@ -37,3 +38,28 @@ def test_messages_and_text_are_accepted(tmp_path):
     run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
     assert run.status == 0, run.err
     assert run.answers("Fine-tuned model")["Who?"] == "Nobody."
+
+
+def test_a_chat_model_is_asked_in_its_own_template(tmp_path):
+    """The embedded model with a template that is strict, as many are: a system message comes first."""
+    shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
+    (tmp_path / "model" / "chat_template.jinja").write_text(
+        "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"
+        "{{ raise_exception('the system message has to come first') }}{% endif %}"
+        "[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    system = {"role": "system", "content": "Be short."}
+    facts = {"Who keeps the lighthouse?": "Old Marta does.", "When is it lit?": "At nine."}
+    with (tmp_path / "train.jsonl").open("w") as file:
+        for prompt, completion in facts.items():
+            asked, said = {"role": "user", "content": prompt}, {"role": "assistant"}
+            chat = [system, asked, said | {"content": completion}]
+            file.write(json.dumps({"messages": chat}) + "\n")
+    options = ("--model", tmp_path / "model", "--data", tmp_path, "--adapter-path", tmp_path / "a")
+    run = Run(*options)
+    assert run.status == 0, run.err
+    assert run.row("right answers")[2] == 2, run.out
+    assert run.row("ended by themselves")[2] == 2
+    read = run.row("tokens read for each")
+    assert read[1] > read[0] > 10  # the template and the system message are read as well
