@@ -99,10 +99,9 @@ def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> 
     """The tokens that the model reads: the question, and before it the manual if there is one."""
     if tokenizer.has_chat_template:
         turns = [[*e.messages, {"role": "assistant", "content": e.completion}] for e in manual]
+        # A system message stands first, and once: many templates take it nowhere else.
         pages = [m for m in chain.from_iterable(turns) if m["role"] != "system"]
-        chat = sorted(
-            [*pages, *example.messages], key=lambda m: m["role"] != "system"
-        )  # that first
+        chat = sorted([*pages, *example.messages], key=lambda m: m["role"] != "system")
         return tokenizer.apply_chat_template(chat, add_generation_prompt=True)
     pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
     return tokenizer.encode("Questions and answers\n\n" * bool(manual) + pages + example.prompt)
@@ -217,6 +216,7 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
     losses, best, best_step, lowest = [], [], 0, math.inf
     stream = chain.from_iterable(batches(rows["train"], args.batch_size) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
+    show(f"  step    0  [dim]→[/] {escape(ask())}")
     for done in track(range(1, iters + 1), "", **bar):
         loss = step(*next(stream))
         mx.eval(loss, state)
@@ -355,8 +355,8 @@ def main(args: argparse.Namespace) -> None:
     show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions{old}\n")
     console.print(evaluate(exam, {"base": base, "prompted": prompted, "fine-tuned": tuned}))
     knows, after = general_knowledge(model, tokenizer)
-    line = f"\n  General facts right: {knew} of {len(before)} before, {knows} now; their mean loss "
-    show(line + f"was {fmean(before):.3f} and is {fmean(after):.3f}.")
+    facts = f"{knew} of {len(before)} before, {knows} now"
+    show(f"\n  General facts right: {facts} (loss {fmean(before):.3f}, then {fmean(after):.3f})")
     what_next(args, exam[0].prompt)
     if sys.stdin.isatty() and console.is_terminal:
         converse(ask)
