@@ -49,7 +49,7 @@ from rich.progress import track
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-LORA = {"rank": 8, "scale": 4.0, "dropout": 0.0}  # scale = alpha / rank, with the usual alpha of 32
+LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
 MAX_TOKENS = 60  # the longest answer
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 Example = namedtuple("Example", "prompt messages completion")  # the prompt as a text, and as a chat
@@ -196,10 +196,10 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
     passes = min(max(1200 / examples, 3), 30)  # 1,200 examples seen in all, each 3 to 30 times
     iters = args.iters or math.ceil(passes * math.ceil(examples / args.batch_size))
     # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
-    rate = args.learning_rate or 3.5e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
-    every = max(iters // 10, 1)  # steps from one check to the next, and to the full learning rate
-    decay = {"name": "cosine_decay", "arguments": [rate, iters], "warmup": every}
-    decay["warmup_init"] = rate / every
+    rate = args.learning_rate or 3.2e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
+    every = max(iters // 20, 1)  # steps from one check to the next
+    decay = {"name": "cosine_decay", "arguments": [rate, iters], "warmup": 2 * every}
+    decay["warmup_init"] = rate / (2 * every)
     optimizer = optim.AdamW(build_schedule(decay), weight_decay=0.0)
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
