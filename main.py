@@ -310,7 +310,7 @@ def what_next(args: argparse.Namespace, prompt: str) -> None:
 
 def converse(ask: Callable) -> None:
     """Answers the learner's own questions, until an empty line or Ctrl-D."""
-    show("\n[bold]Your turn:[/] ask it something; an empty line ends it.")
+    show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
     with suppress(EOFError, KeyboardInterrupt):
         while typed := console.input("[cyan]?[/] ").strip():
             given = ask(Example(typed, [{"role": "user", "content": typed}], ""))
