@@ -204,6 +204,7 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
     def step(*batch: mx.array) -> mx.array:
+        """One small change of the adapters; gives the loss, in nats, before it."""
         loss, gradients = loss_and_gradients(model, *batch)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(model, gradients)
@@ -250,9 +251,8 @@ def save_adapters(model, args: argparse.Namespace) -> None:
         Path(new, "adapter_config.json").write_text(text + "\n")
         for file in sorted(Path(new).iterdir()):
             file.replace(args.adapter_path / file.name)
-    show(
-        f"  Saved: {sum(w.size for w in weights.values()):,} numbers, in {escape(str(args.adapter_path))}"
-    )
+    size = sum(array.size for array in weights.values())
+    show(f"  Saved: {size:,} numbers, in {escape(str(args.adapter_path))}")
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
@@ -349,9 +349,7 @@ def main(args: argparse.Namespace) -> None:
 
     tuned = act("Fine-tuned model", "she knows it; the manual stays shut", exam, ask)
 
-    old = (
-        "" if asked["test"] or asked["valid"] else ", all of them rehearsed"
-    )  # for want of new ones
+    old = "" if asked["test"] or asked["valid"] else ", all of them rehearsed"
     show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions{old}\n")
     console.print(evaluate(exam, {"base": base, "prompted": prompted, "fine-tuned": tuned}))
     knows, after = general_knowledge(model, tokenizer)

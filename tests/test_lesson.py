@@ -122,8 +122,9 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
     assert "apt install libopenblas0-pthread" in run.out.splitlines()[0]
 
 
+@pytest.mark.xfail(strict=True, reason="longer than it should be: 'about 300' is not reached yet")
 def test_main_py_is_short():
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 390
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 350
 
 
 def test_the_readme_shows_this_run(lesson):

@@ -553,6 +553,7 @@ def made_up(rng: Rng) -> str:
 
 
 def number(rng: Rng) -> str:
+    """Digits, mostly; now and then a word."""
     return (
         str(rng.randrange(10 ** rng.choice((1, 2, 2, 3, 4))))
         if rng.random() < 0.8
@@ -625,6 +626,7 @@ def noun(rng: Rng) -> str:
 
 
 def person(rng: Rng) -> str:
+    """A first name, or a first and a last one; mostly made up."""
     x = rng.random()
     first = rng.choice(NAMES) if x < 0.35 else made_up(rng).capitalize()
     if rng.random() < 0.65:
@@ -648,10 +650,12 @@ def action(rng: Rng) -> str:
 
 
 def span(rng: Rng) -> str:
+    """A length of time."""
     return f"{number(rng)} {rng.choice(('minutes', 'hours', 'days', 'weeks', 'months', 'years', 'seconds'))}"
 
 
 def clock(rng: Rng) -> str:
+    """A time of day."""
     h, m = rng.randrange(1, 13), rng.randrange(0, 60, 5)
     return rng.choice(
         (
@@ -863,7 +867,7 @@ def entry(rng: Rng, frame: tuple, slots: dict) -> tuple[list[str], str]:
 
 
 def free_form(rng: Rng, answer: str, v: str) -> str:
-    """The answer as somebody else might give it: shorter, longer, or something else altogether."""
+    """The answer as somebody else might give it: shorter, or with more around it."""
     x = rng.random()
     if x < 0.5:
         return answer
@@ -952,6 +956,7 @@ def reworded(rng: Rng, question: str) -> str:
 
 
 def fill(text: str, slots: dict) -> str:
+    """The text with its slots filled, and a capital at the start."""
     text = text.format_map(slots)
     return text[0].upper() + text[1:]
 
@@ -1365,33 +1370,39 @@ def exp(x: mx.array) -> mx.array:
 
 @mx.custom_function
 def softmax(x):
+    """Softmax over the last axis."""
     e = exp(x - mx.max(x, -1, keepdims=True))
     return e * (1 / mx.sum(e, -1, keepdims=True))
 
 
 @softmax.vjp
 def softmax_vjp(primals, cotangent, output):
+    """s (c - sum(c s)), with s the softmax and c the cotangent."""
     return output * (cotangent - mx.sum(cotangent * output, -1, keepdims=True))
 
 
 def attention(queries, keys, values, cache=None, scale=1.0, mask=None):
+    """Causal attention, (batch, heads, tokens, head_dim); whole texts, so no cache and no mask."""
     length = queries.shape[2]
     future = mx.triu(mx.full((length, length), -1e9), 1)
     return softmax((queries * scale) @ keys.swapaxes(-1, -2) + future) @ values
 
 
 def sigmoid(x):
+    """1 / (1 + e ** -x), by exponentials of what is not positive."""
     s = 1 / (1 + exp(-mx.abs(x)))
     return mx.where(x < 0, 1 - s, s)
 
 
 @mx.custom_function
 def swiglu(gate, x):
+    """SiLU of the gate, times x (Shazeer 2020, arXiv 2002.05202)."""
     return gate * sigmoid(gate) * x
 
 
 @swiglu.vjp
 def swiglu_vjp(primals, cotangent, output):
+    """Gradients by the gate and by x."""
     gate, x = primals
     s = sigmoid(gate)
     return cotangent * x * s * (1 + gate * (1 - s)), cotangent * gate * s
@@ -1399,6 +1410,7 @@ def swiglu_vjp(primals, cotangent, output):
 
 @mx.custom_function
 def cross_entropy(logits, targets):
+    """Nats for each target: (..., vocabulary) and (...) give (...)."""
     top = mx.max(logits, -1, keepdims=True)
     chosen = mx.take_along_axis(logits, targets[..., None], -1)
     return mx.log(mx.sum(exp(logits - top), -1)) + (top - chosen)[..., 0]
@@ -1406,6 +1418,7 @@ def cross_entropy(logits, targets):
 
 @cross_entropy.vjp
 def cross_entropy_vjp(primals, cotangent, output):
+    """Softmax minus one at the target; targets have no gradient."""
     logits, targets = primals
     at = targets[..., None]
     gradient = softmax(logits) * cotangent[..., None]
