@@ -5,35 +5,19 @@ Read main(), near the foot, first: it is the whole lesson. README.md is the cour
 """
 
 import argparse
-import ctypes
 import json
 import math
 import os
 import random
-import shlex
-import string
 import sys
-import tempfile
 import time
-from collections import namedtuple
+from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
-from typing import NoReturn
 
-# On Linux, MLX multiplies matrices with OpenBLAS if that is loaded first, and slowly if not; and
-# OpenBLAS is slow on processors newer than itself, unless it is told what they can do.
-if sys.platform == "linux":
-    cpu = Path("/proc/cpuinfo").read_text()
-    if "avx2" in cpu:
-        os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX" if "avx512vl" in cpu else "Haswell")
-    try:
-        ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
-    except OSError:
-        print("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import mlx.core as mx
@@ -41,60 +25,21 @@ import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
+from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers, load_adapters
 from mlx_lm.utils import get_total_parameters
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
-from rich.table import Table
+
+import checks
+from checks import Example, console, show, stop, words
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
 MAX_TOKENS = 60  # the longest answer
-LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
-Example = namedtuple("Example", "prompt messages completion")  # the prompt as a text, and as a chat
-Answer = namedtuple("Answer", "text ended tokens seconds")  # ended by itself? tokens that were read
-console = Console(highlight=False, emoji=False, soft_wrap=True)  # a long line stays one line
-show = console.print
-
-
-def stop(message: str) -> NoReturn:
-    """Ends the program with one line on standard error and exit status 2."""
-    print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
-    sys.exit(2)
+Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
 
 # ---- Data --------------------------------------------------------------------------------------
-def load_data(folder: Path) -> dict[str, list[Example]]:
-    """The examples of train.jsonl and, where they exist, of valid.jsonl and test.jsonl."""
-    data = {"train": [], "valid": [], "test": []}
-    for split, examples in data.items():
-        path = folder / f"{split}.jsonl"
-        lines = path.read_bytes().split(b"\n") if path.is_file() else []
-        for number, line in enumerate(lines, 1):
-            try:
-                examples += [read_example(json.loads(line))] if line.strip() else []
-            except json.JSONDecodeError as error:
-                stop(f"{path}:{number}: {error.msg} in column {error.colno}; {LIKE_THIS}")
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-                stop(f"{path}:{number}: not a question and its answer; {LIKE_THIS}")
-    return data if data["train"] else stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
-
-
-def read_example(record: dict) -> Example:
-    """An example in any of mlx-lm's three formats; one of the errors above if it is none of them."""
-    if "prompt" in record:
-        roles = {"user": record["prompt"], "assistant": record["completion"]}
-        chat = [{"role": role, "content": text} for role, text in roles.items()]
-    else:
-        chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
-    chat = [{"role": m["role"], "content": m["content"].strip()} for m in chat]
-    *messages, last = chat
-    if last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
-        raise ValueError
-    return Example("\n".join(m["content"] for m in messages), messages, last["content"])
-
-
 def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> list[int]:
     """The tokens that the model reads: the question, and before it the manual if there is one."""
     if tokenizer.has_chat_template:
@@ -107,22 +52,16 @@ def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> 
     return tokenizer.encode("Questions and answers\n\n" * bool(manual) + pages + example.prompt)
 
 
-def encode(tokenizer, examples: list[Example], limit: int) -> list[tuple[list[int], int]]:
-    """For each: (tokens of question, answer and end of text; how many of them are the question's).
+def encode(tokenizer, example: Example) -> tuple[list[int], int]:
+    """(tokens of question, answer and end of text; how many of them are the question's).
 
     The line break between them is the answer's, so that any tool that sends the bare question gets
     it answered; the end is learnt as well, or the fine-tuned model would never stop.
     """
-    rows = []
-    for example in examples:
-        asked = encode_question(tokenizer, example) if example.prompt else []
-        between = "" if tokenizer.has_chat_template or not asked else "\n"
-        answer = tokenizer.encode(between + example.completion, add_special_tokens=not asked)
-        rows.append(([*asked, *answer, tokenizer.eos_token_id], len(asked)))
-    fitting = [row for row in rows if len(row[0]) <= limit]  # if cut, they would lose their end
-    if len(fitting) < len(rows):
-        show(f"  Left out: {len(rows) - len(fitting)} examples of over {limit} tokens.")
-    return fitting
+    asked = encode_question(tokenizer, example) if example.prompt else []
+    between = "" if tokenizer.has_chat_template or not asked else "\n"
+    answer = tokenizer.encode(between + example.completion, add_special_tokens=not asked)
+    return [*asked, *answer, tokenizer.eos_token_id], len(asked)
 
 
 def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
@@ -155,57 +94,69 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
         model, tokenizer, config = mlx_lm.load(name, return_config=True)
     except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
         stop(f"--model {name}: cannot be loaded ({next(iter(str(error).splitlines()), error)})")
-    on_cpu = mx.default_device() == mx.Device(mx.cpu)
-    if on_cpu:  # where float32 is what multiplies fast
-        model.set_dtype(mx.float32)
-    size = get_total_parameters(model)
-    show(
-        f"{escape(name)}: {size:,} parameters, on {'the processor, in float32' if on_cpu else 'the GPU'}"
-    )
+    where = "the GPU"
+    if mx.default_device() == mx.Device(mx.cpu):
+        model.set_dtype(mx.float32)  # which is what a processor multiplies fast
+        where = "the processor, in float32"
+        if "/libopenblas" not in Path("/proc/self/maps").read_text():
+            show(
+                "This will be slow. Up to 40 times faster: apt install libopenblas0-pthread; bash init.sh"
+            )
+    show(f"{escape(name)}: {get_total_parameters(model):,} parameters, on {where}")
     return model, tokenizer, config
 
 
-def answer(model, tokenizer, example: Example, manual=(), until: str | None = None) -> Answer:
-    """The likeliest answer, with a manual or without. We read no further than a text `until`."""
-    prompt, text, start = encode_question(tokenizer, example, manual), "", time.perf_counter()
-    for part in mlx_lm.stream_generate(model, tokenizer, prompt, max_tokens=MAX_TOKENS):
-        text += part.text
-        if until and until in text.lstrip():
-            break
-    text = text.strip().split(until)[0] if until else text.strip()
-    return Answer(text, part.finish_reason == "stop", len(prompt), time.perf_counter() - start)
+def answer(model, tokenizer, questions: list[Example], manual=(), one_line=False) -> list[Answer]:
+    """The likeliest answer to each question, all asked at once, with a manual or without.
+
+    A base model goes on and on: `one_line` says that we read the first line only of what it says.
+    """
+    prompts, start = [encode_question(tokenizer, q, manual) for q in questions], time.perf_counter()
+    options = {"max_tokens": MAX_TOKENS, "return_token_ids": True}
+    reply = mlx_lm.batch_generate(model, tokenizer, prompts, **options)
+    seconds, answers = (time.perf_counter() - start) / len(prompts), []
+    for prompt, text, tokens in zip(prompts, reply.texts, reply.token_ids):
+        said, _, more = text.strip().partition("\n" if one_line else "\0")
+        ended = len(tokens) < MAX_TOKENS and not more  # with end of text, which is not in tokens
+        answers.append(Answer(said.strip(), ended, len(prompt), len(tokens), seconds))
+    return answers
 
 
 # ---- Training ----------------------------------------------------------------------------------
-def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> mx.array:
-    """Mean cross-entropy, in nats, of each token of the answers given all the tokens before it."""
+def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tuple[mx.array, ...]:
+    """(mean cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
     logits, targets = model(tokens[:, :-1]), tokens[:, 1:]
     position = mx.arange(1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
     losses = nn.losses.cross_entropy(logits.astype(mx.float32), targets)
-    return (losses * mask).sum() / mask.sum()
+    return (losses * mask).sum() / mask.sum(), mask.sum()
 
 
-def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callable) -> None:
+def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 1) -> float:
+    """Mean loss, in nats, of all the tokens that count."""
+    total, tokens = 0.0, 0
+    for batch in batches(rows, batch_size):
+        loss, number = loss_fn(model, *batch)
+        total, tokens = total + (loss * number).item(), tokens + number.item()
+    return total / tokens
+
+
+def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable) -> list[dict]:
     """Trains what is not frozen, and leaves it as it was where the validation loss was lowest.
 
-    Ends early when that loss has not fallen in three checks. `ask()` is one question's answer now.
+    Ends early when that loss has not fallen in three checks. `look()` is how it answers by now.
+    Gives for each check: step, loss and valid (in nats), whether it was kept, and what look() gave.
     """
-    examples = len(rows["train"])
-    passes = min(max(1200 / examples, 3), 30)  # 1,200 examples seen in all, each 3 to 30 times
-    iters = args.iters or math.ceil(passes * math.ceil(examples / args.batch_size))
-    # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
-    rate = args.learning_rate or 3.2e-4 * math.sqrt(2048 / config.get("hidden_size", 2048))
-    every = max(iters // 20, 1)  # steps from one check to the next
-    decay = {"name": "cosine_decay", "arguments": [rate, iters], "warmup": 2 * every}
-    decay["warmup_init"] = rate / (2 * every)
+    every = max(args.iters // 20, 1)  # steps from one check to the next
+    decay = {"name": "cosine_decay", "arguments": [args.learning_rate, args.iters]}
+    decay |= {"warmup": 2 * every, "warmup_init": args.learning_rate / (2 * every)}
     optimizer = optim.AdamW(build_schedule(decay), weight_decay=0.0)
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
     def step(*batch: mx.array) -> mx.array:
         """One small change of the adapters; gives the loss, in nats, before it."""
-        loss, gradients = loss_and_gradients(model, *batch)
+        (loss, _), gradients = loss_and_gradients(model, *batch)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(model, gradients)
         return loss
@@ -214,150 +165,155 @@ def train(model, rows: dict, args: argparse.Namespace, config: dict, ask: Callab
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    losses, best, best_step, lowest = [], [], 0, math.inf
+    losses, history, best = [], [], {"valid": math.inf}
     stream = chain.from_iterable(batches(rows["train"], args.batch_size) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
-    show(f"  step    0  [dim]→[/] {escape(ask())}")
-    for done in track(range(1, iters + 1), "", **bar):
-        loss = step(*next(stream))
-        mx.eval(loss, state)
-        losses.append(loss.item())
-        if not math.isfinite(losses[-1]):
-            stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
-        if done % every and done < iters:
+    for done in track(range(args.iters + 1), "", **bar):
+        if done:
+            loss = step(*next(stream))
+            mx.eval(loss, state)
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
+        if done % every and done < args.iters:
             continue
-        valid = [loss_fn(model, *batch).item() for batch in batches(rows["valid"], args.batch_size)]
-        if not valid or fmean(valid) < lowest:  # with nothing to check by, the last step is kept
-            lowest, best_step = fmean(valid or losses), done
-            best = tree_flatten(model.trainable_parameters())
-        checked = f"  valid {fmean(valid):.3f}" if valid else ""
-        show(f"  step {done:>4}  loss {fmean(losses):.3f}{checked}  [dim]→[/] {escape(ask())}")
+        valid = held_out_loss(model, rows["valid"], args.batch_size) if rows["valid"] else None
+        check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid, **look()}
+        history.append(check)
+        checks.show_check(check)
         losses.clear()
-        if done - best_step >= 3 * every:
+        if not valid or valid < best["valid"]:
+            best, weights = check, tree_flatten(model.trainable_parameters())
+        if done - best["step"] >= 3 * every:
             break
-    model.load_weights(best, strict=False)
-    why = "where the validation loss is lowest" if rows["valid"] else "the last: no valid.jsonl"
-    show(f"\n  Kept: the adapters of step {best_step}, {why}.")
+    best["kept"] = True
+    model.load_weights(weights, strict=False)
+    why = "where valid is lowest" if rows["valid"] else "the last: no valid.jsonl"
+    show(f"\n  Kept: the adapters of step {best['step']}, {why}.")
+    return history
+
+
+def fine_tune(
+    model, width: int, rows: dict[str, list], args: argparse.Namespace, look
+) -> list[dict]:
+    """Puts adapters beside the frozen weights, trains them, and saves them; gives train()'s checks.
+
+    Settles what was left open: the steps by the size of the data, the rate by the model's width.
+    """
+    model.freeze()
+    if args.judge and (args.adapter_path / "adapters.safetensors").exists():
+        load_adapters(model, str(args.adapter_path))
+        show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
+        return []
+    linear_to_lora_layers(model, args.num_layers, LORA)
+    passes = min(max(1200 / len(rows["train"]), 3), 30)  # 1,200 examples seen, each 3 to 30 times
+    args.iters = args.iters or math.ceil(passes * math.ceil(len(rows["train"]) / args.batch_size))
+    # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
+    args.learning_rate = args.learning_rate or 3.2e-4 * math.sqrt(2048 / width)
+    history = train(model, rows, args, look)
+    save_adapters(model, args)
+    return history
 
 
 def save_adapters(model, args: argparse.Namespace) -> None:
-    """Writes what was learnt, and only that, in mlx-lm's layout; every file whole or not at all."""
+    """Writes what was learnt, and only that, in mlx-lm's layout."""
     weights = dict(tree_flatten(model.trainable_parameters()))
     config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": LORA}
-    args.adapter_path.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=args.adapter_path, prefix=".new-") as new:
-        mx.save_safetensors(f"{new}/adapters.safetensors", weights)
+    with checks.written_whole(args.adapter_path) as folder:
+        mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
         text = json.dumps({"model": args.model, **config}, indent=2)
-        Path(new, "adapter_config.json").write_text(text + "\n")
-        for file in sorted(Path(new).iterdir()):
-            file.replace(args.adapter_path / file.name)
+        (folder / "adapter_config.json").write_text(text + "\n")
     size = sum(array.size for array in weights.values())
     show(f"  Saved: {size:,} numbers, in {escape(str(args.adapter_path))}")
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
-def evaluate(exam: list[Example], acts: dict[str, list[Answer]]) -> Table:
-    """The acts side by side on the same questions: what each got right, and what it cost."""
-    words = lambda text: [word.strip(string.punctuation) for word in text.lower().split()]
-    table = Table("", *acts, box=None, padding=(0, 3, 0, 2))
-    for name, digits, figure in (
-        (f"right answers of {len(exam)}", 0, lambda a, e: words(a.text) == words(e.completion)),
-        ("ended by themselves", 0, lambda a, e: a.ended),
-        ("tokens read for each", 0, lambda a, e: a.tokens / len(exam)),
-        ("seconds for each", 3, lambda a, e: a.seconds / len(exam)),
-    ):
-        sums = [sum(map(figure, answers, exam)) for answers in acts.values()]
-        table.add_row(name, *(f"{number:.{digits}f}" for number in sums))
-    return table
+def is_right(given: Answer, example: Example) -> bool:
+    """Whether an answer has the very words that are in the data."""
+    return words(given.text) == words(example.completion)
 
 
-def general_knowledge(model, tokenizer) -> tuple[int, list[float]]:
-    """(facts completed rightly, each one's loss in nats): what it knows and the lesson leaves out."""
-    right, losses = 0, []
-    for fact in map(json.loads, (HERE / "assets" / "general.jsonl").read_text().splitlines()):
-        before = tokenizer.encode(fact["prompt"])
-        after = tokenizer.encode(fact["prompt"] + " " + fact["completion"])[len(before) :]
-        logits = model(mx.array([before + after[:-1]]))[0, len(before) - 1 :].astype(mx.float32)
-        right += logits.argmax(-1).tolist() == after
-        losses.append(nn.losses.cross_entropy(logits, mx.array(after)).mean().item())
-    return right, losses
+def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict[str, float]:
+    """What an act got right, how often it said the same in other words, and what it cost.
+
+    The first `exam` questions are examined; the others ask the same things in other words.
+    """
+    examined, said = answers[:exam], defaultdict(Counter)
+    for example, given in zip(questions, answers):
+        said[words(example.completion)][words(given.text)] += 1
+    right = sum(map(is_right, examined, questions))
+    read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
+    return {
+        "right answers": right,
+        "95 % interval": checks.wilson(right, exam),
+        "same answer in other words": sum(max(c.values()) for c in said.values()) / len(answers),
+        "ended by themselves": sum(a.ended for a in examined),
+        "tokens read for each": read,
+        "tokens for 1,000 questions": 1000 * (read + written),
+        "seconds for each": fmean(a.seconds for a in examined),
+    }
 
 
 # ---- The lesson --------------------------------------------------------------------------------
-def act(title: str, employee: str, questions: list[Example], ask: Callable) -> list[Answer]:
+def act(title: str, questions: list[Example], ask: Callable) -> list[Answer]:
     """Announces an act, asks all the questions, and shows the first few answers."""
-    show(f"\n[bold cyan]{title}[/]: {employee}\n")
-    answers = []
-    for example in questions:
-        answers.append(ask(example))
-        if len(answers) <= 4:
-            said = f"[bold]{escape(answers[-1].text)}[/]{'' if answers[-1].ended else ' [dim]…[/]'}"
-            show(f"  {escape(example.prompt)}\n  [dim]→[/] {said}")
+    show(f"\n[bold cyan]{title.replace(':', '[/]:', 1)}\n")
+    answers = ask(questions)
+    for example, given in [*zip(questions, answers)][:4]:
+        end = "" if given.ended else " [dim]…[/]"
+        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{escape(given.text)}[/]{end}")
     return answers
-
-
-def what_next(args: argparse.Namespace, prompt: str) -> None:
-    """Commands to go on with, each on a line of its own, to be copied as they are."""
-    again = [os.path.relpath(sys.executable), os.path.relpath(__file__), *sys.argv[1:]]
-    ask = [again[0], "-m", "mlx_lm", "generate", "--model", args.model, "--prompt", prompt]
-    for why, command in (
-        ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
-        (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
-        ("Teach a real LLM, of 270 MB", [*again, "--model", "HuggingFaceTB/SmolLM2-135M"]),
-    ):
-        show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
-
-
-def converse(ask: Callable) -> None:
-    """Answers the learner's own questions, until an empty line or Ctrl-D."""
-    show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
-    with suppress(EOFError, KeyboardInterrupt):
-        while typed := console.input("[cyan]?[/] ").strip():
-            given = ask(Example(typed, [{"role": "user", "content": typed}], ""))
-            show(f"[dim]→[/] [bold]{escape(given.text)}[/]")
-    show()
 
 
 def main(args: argparse.Namespace) -> None:
     """The lesson: base model, prompt, training, fine-tuned model, evaluation."""
     random.seed(args.seed)
     mx.random.seed(args.seed % 2**32)
-    data = load_data(args.data)
-    asked = {name: [e for e in examples if e.prompt] for name, examples in data.items()}
-    exam = asked["test"] or asked["valid"] or asked["train"] or stop(f"no questions; {LIKE_THIS}")
+    reached = checks.watch_network()
+    data, exam, questions = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
-    knew, before = general_knowledge(model, tokenizer)
     ask = partial(answer, model, tokenizer)
-    line = None if tokenizer.has_chat_template else "\n"  # of what a base model says we read a line
+    ask_base = partial(ask, one_line=not tokenizer.has_chat_template)
 
-    who = "an employee arrives with basic knowledge"
-    base = act("Base model", who, exam, partial(ask, until=line))
+    acts = {
+        "base": act("Base model: an employee arrives with basic knowledge", questions, ask_base)
+    }
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
-    who = f"she looks everything up in a manual of {len(manual)} examples"
-    prompted = act("Prompt", who, exam, partial(ask, manual=manual, until=line))
+    title = f"Prompt: she looks everything up in a manual of {len(manual)} examples"
+    acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
     show("\n[bold cyan]Training[/]: she studies and practises\n")
-    rows = {split: encode(tokenizer, data[split], limit) for split in ("train", "valid")}
-    if not rows["train"]:
-        stop("all examples are too long; see --max-seq-length")
-    model.freeze()
-    linear_to_lora_layers(model, args.num_layers, LORA)
-    train(model, rows, args, config, lambda: ask(exam[0], until=line).text)
-    save_adapters(model, args)
+    rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
+    rows = checks.look_over(data, rows, limit)
+    before = {s: held_out_loss(model, rows[s]) for s in ("test", "general") if rows[s]}
 
-    tuned = act("Fine-tuned model", "she knows it; the manual stays shut", exam, ask)
+    def look() -> dict:
+        """What is answered by now to the exam's first question, and how many of valid's are right."""
+        asked = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
+        first, *others = ask_base(asked)
+        right = sum(map(is_right, others, asked[1:]))
+        return {"answer": first.text, "right": right, "of": len(others)}
 
-    old = "" if asked["test"] or asked["valid"] else ", all of them rehearsed"
+    history = fine_tune(model, config.get("hidden_size", 2048), rows, args, look)
+
+    title = "Fine-tuned model: she knows it; the manual stays shut"
+    acts["fine-tuned"] = act(title, questions, ask)
+
+    old = "" if data["test"] else ", all of them rehearsed"
     show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions{old}\n")
-    console.print(evaluate(exam, {"base": base, "prompted": prompted, "fine-tuned": tuned}))
-    knows, after = general_knowledge(model, tokenizer)
-    facts = f"{knew} of {len(before)} before, {knows} now"
-    show(f"\n  General facts right: {facts} (loss {fmean(before):.3f}, then {fmean(after):.3f})")
-    what_next(args, exam[0].prompt)
-    if sys.stdin.isatty() and console.is_terminal:
-        converse(ask)
+    table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
+    after = {s: held_out_loss(model, rows[s]) for s in before}
+    checks.show_evaluation(table, len(exam), before, after)
+    checks.show_network(reached)
+
+    judgments = checks.judge(exam, acts, is_right) if args.judge else []
+    record = {"table": table, "loss before": before, "loss after": after, "judgments": judgments}
+    checks.save_record(args, record, questions, acts, history)
+    checks.what_next(args, exam[0].prompt)
+    if sys.stdin.isatty() and console.is_terminal and not args.judge:
+        checks.converse(ask)
 
 
 if __name__ == "__main__":
@@ -372,6 +328,7 @@ if __name__ == "__main__":
     option("--num-layers", type=int, default=-1, help="how many get adapters; -1 is all of them")
     option("--max-seq-length", type=int, default=2048, help="the most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
+    option("--judge", action="store_true", help="compare the answers yourself; trains if need be")
     parser.error = stop
     options = parser.parse_args()
     for name in ("batch_size", "iters", "learning_rate", "max_seq_length"):

@@ -27,11 +27,9 @@ from random import Random
 from statistics import fmean
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+LESSON = HERE.parents[1]
+sys.path.insert(0, str(LESSON))
 
-import main as lesson  # first: it loads OpenBLAS, which has to be there before MLX
-
-# isort: split
 import mlx.core as mx
 import mlx.optimizers as optim
 from mlx import nn
@@ -39,6 +37,8 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.generate import generate_step
 from mlx_lm.models import llama
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+import checks
 
 # ----------------------------------------------------------------------------------------------
 # Settings
@@ -1517,10 +1517,10 @@ def abilities(model: nn.Module, tokenizer: Tokenizer) -> str:
         if len(rows) > 3 and len(wordings) > 2 and len(tokenizer.encode(text).ids) < 420:
             asked += 1
             right += continuation(model, tokenizer, text + rng.choice(wordings[1:])) == answer
-    data = lesson.load_data(HERE.parents[1] / "data")
-    first = {e.completion: e.prompt for e in reversed(data["train"])}
+    train, test = (checks.load_examples(LESSON / "data" / f"{s}.jsonl") for s in ("train", "test"))
+    first = {e.completion: e.prompt for e in reversed(train)}
     text = as_manual((prompt, answer) for answer, prompt in reversed(first.items()))
-    known = [continuation(model, tokenizer, text + e.prompt) == e.completion for e in data["test"]]
+    known = [continuation(model, tokenizer, text + e.prompt) == e.completion for e in test]
     after = [continuation(model, tokenizer, question) for question in OPENINGS]
     forms = sum(line.endswith("?") for line in after)
     return (

@@ -1,0 +1,440 @@
+"""What surrounds the lesson: reading the data, looking them over, drawing, judging by hand."""
+
+import json
+import math
+import os
+import platform
+import random
+import re
+import shlex
+import sys
+import tempfile
+from argparse import Namespace
+from collections import Counter, defaultdict, namedtuple
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from importlib.metadata import version
+from importlib.resources import files
+from itertools import chain, pairwise
+from pathlib import Path
+from statistics import NormalDist
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+from rich.prompt import Prompt
+from rich.table import Table
+
+MOST_QUESTIONS = 100  # that are asked of each act, unless the exam has more
+MOST_FINDINGS = 10  # of each kind that are shown
+LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
+# The prompt as a text, and as a chat; the place is the file and the line.
+Example = namedtuple("Example", "prompt messages completion place")
+# A long line stays one line; what is shown is recorded, to be saved as a picture.
+console = Console(highlight=False, emoji=False, soft_wrap=True, record=True)
+show = console.print
+
+
+def stop(message: str) -> NoReturn:
+    """Ends the program with one line on standard error and exit status 2."""
+    print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(2)
+
+
+# ---- Reading -----------------------------------------------------------------------------------
+def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list, list]:
+    """(the examples of each split, those of the exam, those and the same asked in other words).
+
+    The splits are train, valid and test, of which only train has to exist, and general: texts of
+    the kind that the model was pre-trained on, if they lie in its folder, or plain English.
+    Without a test.jsonl up to a fifth of train is held out for it.
+    """
+    data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    if not data["train"]:
+        stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
+    if not data["test"]:
+        able = [e for e in data["train"] if e.prompt]
+        said = Counter(e.completion for e in able)
+        # One wording of each answer that has others, so that it can still be learnt; or just any.
+        able = [*{e.completion: e for e in able if said[e.completion] > 1}.values()] or able
+        data["test"] = random.sample(able, min(len(data["train"]) // 5, len(able)))
+        held_out = {e.place for e in data["test"]}
+        data["train"] = [e for e in data["train"] if e.place not in held_out]
+        why = f"{len(held_out)} examples of train.jsonl are held out from training for the exam"
+        show(f"No test.jsonl: {why if held_out else 'the exam is held on what is practised'}.")
+    exam = [e for e in data["test"] or data["train"] if e.prompt]
+    if not exam:
+        stop(f"{folder}: no questions; {LIKE_THIS}")
+    facts = {words(e.completion) for e in exam}
+    others = (e for e in data["train"] + data["valid"] if e.prompt and words(e.completion) in facts)
+    asked = {words(e.prompt) for e in exam}
+    others = [e for e in others if words(e.prompt) not in asked][
+        : max(MOST_QUESTIONS - len(exam), 0)
+    ]
+    general = Path(model) / "general.jsonl"
+    own = general if general.is_file() else Path(__file__).parent / "data" / "general.jsonl"
+    return data | {"general": load_examples(own)}, exam, exam + others
+
+
+def load_examples(path: Path) -> list[Example]:
+    """The examples of a file, none if there is no such file; stops at a line that is none."""
+    examples = []
+    lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    for number, line in enumerate(lines, 1):
+        place = f"{path}:{number}"
+        try:
+            examples += [read_example(json.loads(line), place)] if line.strip() else []
+        except json.JSONDecodeError as error:
+            stop(f"{place}: {error.msg} in column {error.colno}; {LIKE_THIS}")
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            stop(f"{place}: not a question and its answer; {LIKE_THIS}")
+    return examples
+
+
+def read_example(record: dict, place: str) -> Example:
+    """An example in any of mlx-lm's three formats; one of the errors above if it is none of them."""
+    if "prompt" in record:
+        roles = {"user": record["prompt"], "assistant": record["completion"]}
+        chat = [{"role": role, "content": text} for role, text in roles.items()]
+    else:
+        chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
+    chat = [{"role": m["role"], "content": m["content"].strip()} for m in chat]
+    *messages, last = chat
+    if last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
+        raise ValueError
+    return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
+
+
+# ---- Error analysis: the data before training --------------------------------------------------
+def words(text: str) -> tuple[str, ...]:
+    """A text's words, without regard to case, space and punctuation."""
+    return tuple(re.findall(r"\w+", text.lower()))
+
+
+def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int) -> dict[str, list]:
+    """Shows what is wrong with the data; gives the rows, less those of over `limit` tokens.
+
+    `rows`: for each split and example (tokens, how many of them are the question's).
+    """
+    findings, fitting = check_data(data), {}
+    for split, examples in data.items():
+        for example, (tokens, _) in zip(examples, rows[split]):
+            if len(tokens) > limit:  # if it were cut, it would lose its end
+                place = f"{example.place}: {quote(example)}, {len(tokens)} tokens"
+                findings[f"Left out, of over {limit} tokens"].append(place)
+        fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
+    if not fitting["train"]:
+        stop("all examples are too long; see --max-seq-length")
+    for kind, places in findings.items():
+        show(f"  [yellow]{kind}[/]: {len(places)}")
+        for place in places[:MOST_FINDINGS]:
+            show(f"    {escape(place)}")
+        if len(places) > MOST_FINDINGS:
+            show(f"    and {len(places) - MOST_FINDINGS} more")
+    sizes = ", ".join(f"{split} {len(data[split])}" for split in ("train", "valid", "test"))
+    nothing = "" if findings else "; none misspelt, repeated, contradictory or too long"
+    show(f"  Examples: {sizes}{nothing}\n")
+    return fitting
+
+
+def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
+    """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
+    findings, answers = defaultdict(list), {}
+    for examples in (data["train"], data["valid"], data["test"]):
+        seen = {}
+        for example in examples:
+            question, answer = words(example.prompt), words(example.completion)
+            for wrong, right in misspellings(f"{example.prompt}\n{example.completion}"):
+                findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
+            place, other = answers.setdefault(question, (example.place, example.completion))
+            if question and words(other) != answer:
+                said = f'"{example.prompt}" is "{example.completion}", but in {place} "{other}"'
+                findings["Two answers to one question"].append(f"{example.place}: {said}")
+            first = seen.setdefault((question, answer), example)
+            if first is not example:
+                findings["Repeated"].append(f"{example.place}: {quote(example)}, as {first.place}")
+        for earlier, later in near_repetitions([*seen.values()]):
+            place = f"{later.place}: {quote(later)}, almost as {earlier.place}"
+            findings["Nearly repeated"].append(place)
+    rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
+    for example in chain(data["valid"], data["test"]):
+        if place := rehearsed.get(words(example.prompt)):
+            leak = f'{example.place}: "{example.prompt}" stands in {place}'
+            findings["Asked in training too, which makes the exam worth nothing"].append(leak)
+    return findings
+
+
+def quote(example: Example) -> str:
+    """The first words of an example."""
+    text = example.prompt or example.completion
+    return f'"{text if len(text) <= 50 else text[:49] + "…"}"'
+
+
+@cache
+def dictionary() -> dict[str, str]:
+    """codespell's dictionary: {misspelt word: what was probably meant}."""
+    text = (files("codespell_lib") / "data" / "dictionary.txt").read_text("utf-8")
+    pairs = (line.split("->") for line in text.splitlines())
+    return {wrong.lower(): right.strip(", ") for wrong, right in pairs}
+
+
+def misspellings(text: str) -> Iterator[tuple[str, str]]:
+    """(word, what was meant) by codespell's dictionary; a word in capitals is taken for a name."""
+    for match in re.finditer(r"(?<![\w'’.@/-])[^\W\d_]+(?:'[^\W\d_]+)?(?![\w'’@/-])", text):
+        if right := dictionary().get(match[0].lower()):
+            begins = re.search(
+                r"(^|[.?!\n])\W*$", text[: match.start()]
+            )  # where all have a capital
+            if match[0].islower() or begins and match[0].istitle() and len(match[0]) > 4:
+                yield match[0], right
+
+
+def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
+    """Pairs (earlier, later) with four fifths of their word pairs and all names and numbers alike.
+
+    Two such examples have one of the rarest fifth of either's word pairs in common, so only those
+    are looked up (prefix filtering: Chaudhuri et al. 2006, "A Primitive Operator for Similarity
+    Joins in Data Cleaning").
+    """
+    pairs, names = [], []
+    for example in examples:
+        texts = [words(example.prompt), words(example.completion)]
+        pairs.append([{(side, *p) for p in pairwise(("", *t))} for side, t in enumerate(texts)])
+        names.append(
+            frozenset(re.findall(r"\b[A-Z\d]\w*", f"{example.prompt} {example.completion}"))
+        )
+    frequency = Counter(chain.from_iterable(chain.from_iterable(pairs)))
+    index = defaultdict(list)
+    for later, (question, answer) in enumerate(pairs):
+        rarest = sorted(question | answer, key=lambda pair: (frequency[pair], pair))
+        rarest = [(pair, names[later]) for pair in rarest[: len(rarest) // 5 + 1]]
+        for earlier in dict.fromkeys(chain.from_iterable(index[key] for key in rarest)):
+            both = zip(pairs[earlier], pairs[later])
+            if all(5 * len(a & b) >= 4 * len(a | b) for a, b in both):
+                yield examples[earlier], examples[later]
+                break
+        else:  # only what repeats nothing is looked up later
+            for key in rarest:
+                index[key].append(later)
+
+
+# ---- Evaluation: the answers after training ----------------------------------------------------
+def wilson(right: int, of: int) -> tuple[float, float]:
+    """The shares between which the true share of right answers lies, with 95 % certainty.
+
+    Wilson's score interval (1927), which holds for few questions and for none or all right.
+    """
+    z = NormalDist().inv_cdf(0.975)
+    middle = (right + z * z / 2) / (of + z * z)
+    half = z / (of + z * z) * math.sqrt(right * (of - right) / of + z * z / 4)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+FIGURES = {  # of the evaluation's table, and how each is shown
+    "right answers": "{}",
+    "95 % interval": "{0[0]:.0%} to {0[1]:.0%}",
+    "same answer in other words": "{:.0%}",
+    "ended by themselves": "{}",
+    "tokens read for each": "{:.0f}",
+    "tokens for 1,000 questions": "{:,.0f}",
+    "seconds for each": "{:.3f}",
+}
+
+
+def show_check(check: dict) -> None:
+    """One line: how far the training has come, and how the model answers by now."""
+    loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
+    valid = (
+        "" if check["valid"] is None else f"valid {check['valid']:.3f}  right {check['right']:>2}"
+    )
+    show(f"  step {check['step']:>4}  {loss:10}  {valid:22}  [dim]→[/] {escape(check['answer'])}")
+
+
+def show_evaluation(table: dict, exam: int, before: dict, after: dict) -> None:
+    """The acts side by side, and the losses (in nats) on test and general before and after."""
+    columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
+    for name, form in FIGURES.items():
+        label = f"{name} of {exam}" if form == "{}" else name
+        columns.add_row(label, *(form.format(figures[name]) for figures in table.values()))
+    console.print(columns)
+    (_, most), (least, _) = (table[name]["95 % interval"] for name in ("prompted", "fine-tuned"))
+    if least < most:
+        show(
+            "\n  The intervals of prompted and fine-tuned overlap: more questions would tell more."
+        )
+    show()
+    for split, of in (("test", "the right answers"), ("general", "general text")):
+        if split in before:
+            was, now = math.exp(before[split]), math.exp(after[split])
+            losses = f"(loss {before[split]:.3f}, then {after[split]:.3f})"
+            show(f"  Perplexity of {of}: {was:.2f} before, {now:.2f} now {losses}")
+    if "general" in before:
+        forgot = "next to nothing was forgotten" if now < 1.1 * was else "that is what it forgot"
+        show(f"  It goes on with general text as if it chose among {now:.1f} words: {forgot}.")
+
+
+def show_network(reached: set[str]) -> None:
+    """Says whom this program was in touch with."""
+    nobody = "nothing left this machine, no connection was opened, no name looked up"
+    show(f"  Network: {', '.join(sorted(reached)) or nobody}.")
+
+
+def plot(history: list[dict], question: str, path: Path) -> None:
+    """Draws losses and right answers against the steps, and what was answered on the way.
+
+    `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
+    """
+    from matplotlib.figure import Figure  # only now, for it takes a while
+
+    figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
+    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    for name, label, color in (("loss", "training", "#1f77b4"), ("valid", "validation", "#d95f02")):
+        points = [(h["step"], h[name]) for h in history if h[name] is not None]
+        above.plot(*zip(*points), "o-", color=color, label=label, markersize=4) if points else None
+    changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
+    for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
+        at = h["step"], h["loss"] if h["valid"] is None else h["valid"]
+        text = f"{h['step']}: {h['answer'][:60]}".replace("$", r"\$")
+        arrow = {"arrowstyle": "-", "color": "gray", "lw": 0.7}
+        at = (h["step"], history[1]["loss"]) if at[1] is None else at
+        above.annotate(text, at, (0.3, 0.92 - 0.09 * row), "data", "axes fraction", arrow)
+    above.set(title=f"Training, and the answers at some steps to: {question}")
+    above.set(ylabel="loss (nats a token)", ylim=(0, None))
+    below.plot([h["step"] for h in history], [h["right"] for h in history], "o-", color="#1b7837")
+    below.set(
+        xlabel="step", ylabel=f"right of {history[0]['of']}", ylim=(0, history[0]["of"] + 0.5)
+    )
+    best_step = next(h["step"] for h in history if h.get("kept"))
+    for axes in (above, below):
+        axes.axvline(best_step, color="gray", linestyle=":", label=f"kept: step {best_step}")
+        axes.grid(alpha=0.3)
+    above.legend(loc="center right")
+    figure.savefig(path)
+
+
+def judge(exam: list[Example], acts: dict[str, list], is_right: Callable) -> list[dict]:
+    """The learner's choice between two unnamed answers to each question: the last act's, another's.
+
+    Asked on the screen until standard input ends; where both say the same there is no choice.
+    """
+    show("\n[bold cyan]Judgment[/]: which answer is better? 1, 2, or 0 for neither; Ctrl-D ends it")
+    (*others, tuned), verdicts = acts, []
+    with suppress(EOFError, KeyboardInterrupt):
+        for number, example in enumerate(exam):
+            said = {name: answers[number] for name, answers in acts.items()}
+            others_here = [name for name in others if said[name].text != said[tuned].text]
+            if not others_here:
+                continue
+            pair = random.sample([tuned, random.choice(others_here)], 2)
+            show(f"\n  [bold]{escape(example.prompt)}[/]")
+            for key, name in enumerate(pair, 1):
+                show(f"  {key}  {escape(said[name].text)}")
+            chosen = int(Prompt.ask("  Your choice", console=console, choices=["1", "2", "0"]))
+            right = [name for name in pair if is_right(said[name], example)]
+            verdict = {"question": example.prompt, **{name: said[name].text for name in pair}}
+            verdicts.append(verdict | {"chosen": [*pair, "neither"][chosen - 1], "right": right})
+    tally(verdicts, len(exam))
+    return verdicts
+
+
+def tally(verdicts: list[dict], of: int) -> None:
+    """Shows how often each act was chosen and how often it was right, and where the two disagree."""
+    show(
+        f"\n\n  You judged {len(verdicts)} of {of} questions; where both said the same, there was no choice."
+    )
+    for name in ("base", "prompted", "fine-tuned", "neither"):
+        shown = [v for v in verdicts if name in v or name == "neither"]
+        chosen = sum(v["chosen"] == name for v in shown)
+        right = sum(name in (v["right"] or ["neither"]) for v in shown)
+        if shown:
+            show(
+                f"  {name:<10}  chosen {chosen:>2} of {len(shown):>2}, by the automatic score {right:>2}"
+            )
+    for v in verdicts:
+        if v["chosen"] not in (v["right"] or ["neither"]):
+            said = " and ".join(v["right"]) or "neither"
+            show(
+                f"  You disagree: {escape(v['question'])} You chose {v['chosen']}, it says {said}."
+            )
+
+
+# ---- Afterwards --------------------------------------------------------------------------------
+def what_next(args: Namespace, prompt: str) -> None:
+    """Commands to go on with, each on a line of its own, to be copied as they are."""
+    again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
+    again = [word for word in again if word != "--judge"]
+    ask = [again[0], "-m", "mlx_lm", "generate", "--model", args.model, "--prompt", prompt]
+    for why, command in (
+        ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
+        ("Judge the answers yourself", [*again, "--judge"]),
+        (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
+        ("Teach a real LLM, of 270 MB", [*again, "--model", "HuggingFaceTB/SmolLM2-135M"]),
+    ):
+        show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
+
+
+def converse(ask: Callable) -> None:
+    """Answers the learner's own questions, until an empty line or Ctrl-D."""
+    show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
+    with suppress(EOFError, KeyboardInterrupt):
+        while typed := console.input("[cyan]?[/] ").strip():
+            (given,) = ask([Example(typed, [{"role": "user", "content": typed}], "", "")])
+            show(f"[dim]→[/] [bold]{escape(given.text)}[/]")
+    show()
+
+
+def save_record(args: Namespace, record: dict, questions: list, acts: dict, history: list) -> None:
+    """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
+    packages = ("mlx", "mlx-lm", "transformers", "datasets", "huggingface-hub")
+    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    record = {
+        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items()},
+        "versions": versions | {"machine": platform.platform()},
+        "data": {p.name: sha256(p.read_bytes()).hexdigest() for p in args.data.glob("*.jsonl")},
+        **record,
+        "answers": [
+            {"question": example.prompt, "expected": example.completion, "from": example.place}
+            | {name: answers[number]._asdict() for name, answers in acts.items()}
+            for number, example in enumerate(questions)
+        ],
+        "training": history,
+    }
+    earlier = args.adapter_path / "results.json"
+    if not history and earlier.is_file():  # judged without training: what was trained stays
+        earlier = json.loads(earlier.read_text("utf-8"))
+        record |= {name: earlier[name] for name in ("settings", "training") if name in earlier}
+    with written_whole(args.adapter_path) as folder:
+        text = json.dumps(record, indent=1, ensure_ascii=False)
+        (folder / "results.json").write_text(text + "\n", encoding="utf-8")
+        screen = console.export_svg(title="main.py", clear=False)
+        # Without its fonts, which a browser would fetch from elsewhere.
+        screen = re.sub(r"@font-face \{.*?\}", "", screen, flags=re.DOTALL)
+        (folder / "lesson.svg").write_text(screen, encoding="utf-8")
+        if history:
+            plot(history, questions[0].prompt, folder / "loss.png")
+
+
+# ---- Surroundings ------------------------------------------------------------------------------
+@contextmanager
+def written_whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write in; its files then replace those in `folder`, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
+        yield Path(new)
+        for file in sorted(Path(new).iterdir()):
+            file.replace(folder / file.name)
+
+
+def watch_network() -> set[str]:
+    """A set that from now on takes in each host that this program looks up or connects to."""
+    reached = set()
+
+    def hook(event: str, args: tuple) -> None:
+        if event in ("socket.connect", "socket.getaddrinfo"):
+            address = args[event == "socket.connect"]
+            reached.add(str(address[0] if isinstance(address, tuple) else address))
+
+    sys.addaudithook(hook)
+    return reached
