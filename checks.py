@@ -9,7 +9,7 @@ import re
 import shlex
 import sys
 import tempfile
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +20,7 @@ from importlib.resources import files
 from itertools import chain, pairwise
 from pathlib import Path
 from statistics import NormalDist
+from textwrap import shorten
 from typing import NoReturn
 
 from rich.console import Console
@@ -221,6 +222,11 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
 
 
 # ---- Evaluation: the answers after training ----------------------------------------------------
+def is_right(given, example: Example) -> bool:
+    """Whether an answer has the very words that are in the data."""
+    return words(given.text) == words(example.completion)
+
+
 def wilson(right: int, of: int) -> tuple[float, float]:
     """The shares between which the true share of right answers lies, with 95 % certainty.
 
@@ -252,8 +258,8 @@ def show_check(check: dict) -> None:
     show(f"  step {check['step']:>4}  {loss:10}  {valid:22}  [dim]→[/] {escape(check['answer'])}")
 
 
-def show_evaluation(table: dict, exam: int, before: dict, after: dict) -> None:
-    """The acts side by side, and the losses (in nats) on test and general before and after."""
+def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: set[str]) -> None:
+    """The acts side by side; the losses (in nats) before and after; whom this program talked to."""
     columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
     for name, form in FIGURES.items():
         label = f"{name} of {exam}" if form == "{}" else name
@@ -262,22 +268,20 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict) -> None:
     (_, most), (least, _) = (table[name]["95 % interval"] for name in ("prompted", "fine-tuned"))
     if least < most:
         show(
-            "\n  The intervals of prompted and fine-tuned overlap: more questions would tell more."
+            "\n  Prompted and fine-tuned: too few questions to tell them apart (intervals overlap)."
         )
     show()
-    for split, of in (("test", "the right answers"), ("general", "general text")):
+    for split, text in (("test", "the right answers"), ("general", "general text")):
         if split in before:
             was, now = math.exp(before[split]), math.exp(after[split])
-            losses = f"(loss {before[split]:.3f}, then {after[split]:.3f})"
-            show(f"  Perplexity of {of}: {was:.2f} before, {now:.2f} now {losses}")
+            losses = f"loss {before[split]:.3f}, then {after[split]:.3f}"
+            show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
     if "general" in before:
-        forgot = "next to nothing was forgotten" if now < 1.1 * was else "that is what it forgot"
-        show(f"  It goes on with general text as if it chose among {now:.1f} words: {forgot}.")
-
-
-def show_network(reached: set[str]) -> None:
-    """Says whom this program was in touch with."""
-    nobody = "nothing left this machine, no connection was opened, no name looked up"
+        forgot = "that is what it forgot" if now > 1.1 * was else "next to nothing was forgotten"
+        show(
+            f"  In general text it now chooses as among {now:.1f} tokens, not {was:.1f}: {forgot}."
+        )
+    nobody = "nothing left this machine: no connection was opened, no name looked up"
     show(f"  Network: {', '.join(sorted(reached)) or nobody}.")
 
 
@@ -296,8 +300,8 @@ def plot(history: list[dict], question: str, path: Path) -> None:
     changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
     for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
         at = h["step"], h["loss"] if h["valid"] is None else h["valid"]
-        text = f"{h['step']}: {h['answer'][:60]}".replace("$", r"\$")
-        arrow = {"arrowstyle": "-", "color": "gray", "lw": 0.7}
+        text = f"{h['step']}: {shorten(h['answer'], 45, placeholder='…')}".replace("$", r"\$")
+        arrow = {"arrowstyle": "-", "color": "gray", "lw": 0.7, "relpos": (0, 0.5)}
         at = (h["step"], history[1]["loss"]) if at[1] is None else at
         above.annotate(text, at, (0.3, 0.92 - 0.09 * row), "data", "axes fraction", arrow)
     above.set(title=f"Training, and the answers at some steps to: {question}")
@@ -314,20 +318,20 @@ def plot(history: list[dict], question: str, path: Path) -> None:
     figure.savefig(path)
 
 
-def judge(exam: list[Example], acts: dict[str, list], is_right: Callable) -> list[dict]:
+def judge(exam: list[Example], acts: dict[str, list]) -> list[dict]:
     """The learner's choice between two unnamed answers to each question: the last act's, another's.
 
     Asked on the screen until standard input ends; where both say the same there is no choice.
     """
     show("\n[bold cyan]Judgment[/]: which answer is better? 1, 2, or 0 for neither; Ctrl-D ends it")
-    (*others, tuned), verdicts = acts, []
+    (*others, tuned), verdicts, rng = acts, [], random.Random()  # not the lesson's seed
     with suppress(EOFError, KeyboardInterrupt):
         for number, example in enumerate(exam):
             said = {name: answers[number] for name, answers in acts.items()}
             others_here = [name for name in others if said[name].text != said[tuned].text]
             if not others_here:
                 continue
-            pair = random.sample([tuned, random.choice(others_here)], 2)
+            pair = rng.sample([tuned, rng.choice(others_here)], 2)
             show(f"\n  [bold]{escape(example.prompt)}[/]")
             for key, name in enumerate(pair, 1):
                 show(f"  {key}  {escape(said[name].text)}")
@@ -417,6 +421,25 @@ def save_record(args: Namespace, record: dict, questions: list, acts: dict, hist
 
 
 # ---- Surroundings ------------------------------------------------------------------------------
+def positive(kind: type) -> Callable[[str], float]:
+    """The type of an option that takes a number above 0 and below 1e9."""
+
+    def number(text: str) -> float:
+        if not 0 < kind(text) < 1e9:
+            raise ValueError
+        return kind(text)
+
+    number.__name__ = "number above 0"  # argparse says: invalid number above 0 value
+    return number
+
+
+def folder(text: str) -> Path:
+    """The type of an option that names a folder, which need not be there yet."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise ArgumentTypeError(f"{text} is a file; it has to be a folder")
+    return Path(text)
+
+
 @contextmanager
 def written_whole(folder: Path) -> Iterator[Path]:
     """A new folder to write in; its files then replace those in `folder`, each whole or not at all."""

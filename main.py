@@ -99,9 +99,7 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
         where = "the processor, in float32"
         if "/libopenblas" not in Path("/proc/self/maps").read_text():
-            show(
-                "This will be slow. Up to 40 times faster: apt install libopenblas0-pthread; bash init.sh"
-            )
+            show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
     show(f"{escape(name)}: {get_total_parameters(model):,} parameters, on {where}")
     return model, tokenizer, config
 
@@ -116,7 +114,7 @@ def answer(model, tokenizer, questions: list[Example], manual=(), one_line=False
     reply = mlx_lm.batch_generate(model, tokenizer, prompts, **options)
     seconds, answers = (time.perf_counter() - start) / len(prompts), []
     for prompt, text, tokens in zip(prompts, reply.texts, reply.token_ids):
-        said, _, more = text.strip().partition("\n" if one_line else "\0")
+        said, *more = text.strip().split("\n", int(one_line))
         ended = len(tokens) < MAX_TOKENS and not more  # with end of text, which is not in tokens
         answers.append(Answer(said.strip(), ended, len(prompt), len(tokens), seconds))
     return answers
@@ -193,10 +191,8 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     return history
 
 
-def fine_tune(
-    model, width: int, rows: dict[str, list], args: argparse.Namespace, look
-) -> list[dict]:
-    """Puts adapters beside the frozen weights, trains them, and saves them; gives train()'s checks.
+def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: Callable) -> list:
+    """Puts adapters beside the frozen weights, trains and saves them; gives what train() gives.
 
     Settles what was left open: the steps by the size of the data, the rate by the model's width.
     """
@@ -209,7 +205,9 @@ def fine_tune(
     passes = min(max(1200 / len(rows["train"]), 3), 30)  # 1,200 examples seen, each 3 to 30 times
     args.iters = args.iters or math.ceil(passes * math.ceil(len(rows["train"]) / args.batch_size))
     # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
-    args.learning_rate = args.learning_rate or 3.2e-4 * math.sqrt(2048 / width)
+    args.learning_rate = args.learning_rate or 3.2e-4 * math.sqrt(
+        2048 / config.get("hidden_size", 2048)
+    )
     history = train(model, rows, args, look)
     save_adapters(model, args)
     return history
@@ -228,11 +226,6 @@ def save_adapters(model, args: argparse.Namespace) -> None:
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
-def is_right(given: Answer, example: Example) -> bool:
-    """Whether an answer has the very words that are in the data."""
-    return words(given.text) == words(example.completion)
-
-
 def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict[str, float]:
     """What an act got right, how often it said the same in other words, and what it cost.
 
@@ -241,7 +234,7 @@ def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict
     examined, said = answers[:exam], defaultdict(Counter)
     for example, given in zip(questions, answers):
         said[words(example.completion)][words(given.text)] += 1
-    right = sum(map(is_right, examined, questions))
+    right = sum(map(checks.is_right, examined, questions))
     read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
     return {
         "right answers": right,
@@ -276,9 +269,8 @@ def main(args: argparse.Namespace) -> None:
     ask = partial(answer, model, tokenizer)
     ask_base = partial(ask, one_line=not tokenizer.has_chat_template)
 
-    acts = {
-        "base": act("Base model: an employee arrives with basic knowledge", questions, ask_base)
-    }
+    title = "Base model: an employee arrives with basic knowledge"
+    acts = {"base": act(title, questions, ask_base)}
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
     title = f"Prompt: she looks everything up in a manual of {len(manual)} examples"
@@ -293,23 +285,21 @@ def main(args: argparse.Namespace) -> None:
         """What is answered by now to the exam's first question, and how many of valid's are right."""
         asked = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
         first, *others = ask_base(asked)
-        right = sum(map(is_right, others, asked[1:]))
+        right = sum(map(checks.is_right, others, asked[1:]))
         return {"answer": first.text, "right": right, "of": len(others)}
 
-    history = fine_tune(model, config.get("hidden_size", 2048), rows, args, look)
+    history = fine_tune(model, rows, args, config, look)
 
     title = "Fine-tuned model: she knows it; the manual stays shut"
     acts["fine-tuned"] = act(title, questions, ask)
 
-    old = "" if data["test"] else ", all of them rehearsed"
-    show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions{old}\n")
+    show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions\n")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
-    after = {s: held_out_loss(model, rows[s]) for s in before}
-    checks.show_evaluation(table, len(exam), before, after)
-    checks.show_network(reached)
+    after = {split: held_out_loss(model, rows[split]) for split in before}
+    checks.show_evaluation(table, len(exam), before, after, reached)
 
-    judgments = checks.judge(exam, acts, is_right) if args.judge else []
-    record = {"table": table, "loss before": before, "loss after": after, "judgments": judgments}
+    record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
+    record["judgments"] = checks.judge(exam, acts) if args.judge else []
     checks.save_record(args, record, questions, acts, history)
     checks.what_next(args, exam[0].prompt)
     if sys.stdin.isatty() and console.is_terminal and not args.judge:
@@ -318,24 +308,21 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    option, here = parser.add_argument, os.path.relpath
+    option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
     option("--data", type=Path, default=here(HERE / "data"), help="folder with a train.jsonl")
-    option("--adapter-path", type=Path, default=here(HERE / "adapters"), help="folder to save in")
-    option("--batch-size", type=int, default=8, help="examples in a step")
-    option("--iters", type=int, help="steps; by default what suits the size of the data")
-    option("--learning-rate", type=float, help="by default what suits the size of the model")
+    option("--adapter-path", type=checks.folder, default=here(HERE / "adapters"), help="to save in")
+    option("--batch-size", type=positive(int), default=8, help="examples in a step")
+    option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
+    option("--learning-rate", type=positive(float), help="by default as the model's width asks")
     option("--num-layers", type=int, default=-1, help="how many get adapters; -1 is all of them")
-    option("--max-seq-length", type=int, default=2048, help="the most tokens read at once")
+    option(
+        "--max-seq-length", type=positive(int), default=2048, help="the most tokens read at once"
+    )
     option("--seed", type=int, default=0, help="for the same run again")
-    option("--judge", action="store_true", help="compare the answers yourself; trains if need be")
+    option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
     options = parser.parse_args()
-    for name in ("batch_size", "iters", "learning_rate", "max_seq_length"):
-        if getattr(options, name) is not None and not 0 < getattr(options, name) < 1e9:
-            stop(f"--{name.replace('_', '-')}: {getattr(options, name)} is not between 0 and 1e9")
-    if options.adapter_path.is_file():
-        stop(f"--adapter-path {options.adapter_path}: a file; it has to be a folder")
     try:
         main(options)
     except KeyboardInterrupt:
