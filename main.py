@@ -163,7 +163,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
-    losses, history, best = [], [], {"valid": math.inf}
+    losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
     stream = chain.from_iterable(batches(rows["train"], args.batch_size) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
@@ -273,22 +273,17 @@ def main(args: argparse.Namespace) -> None:
     acts = {"base": act(title, questions, ask_base)}
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
-    title = f"Prompt: she looks everything up in a manual of {len(manual)} examples"
+    left = len({e.completion for e in data["train"] if e.prompt}) - len(manual)
+    title = f"Prompt: she looks it up in a manual of {len(manual)} of {len(data['train'])} examples"
+    title += f"; {left} answers do not fit" if left else ""
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
     show("\n[bold cyan]Training[/]: she studies and practises\n")
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     rows = checks.look_over(data, rows, limit)
     before = {s: held_out_loss(model, rows[s]) for s in ("test", "general") if rows[s]}
-
-    def look() -> dict:
-        """What is answered by now to the exam's first question, and how many of valid's are right."""
-        asked = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
-        first, *others = ask_base(asked)
-        right = sum(map(checks.is_right, others, asked[1:]))
-        return {"answer": first.text, "right": right, "of": len(others)}
-
-    history = fine_tune(model, rows, args, config, look)
+    quiz = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
+    history = fine_tune(model, rows, args, config, partial(checks.look, ask_base, quiz))
 
     title = "Fine-tuned model: she knows it; the manual stays shut"
     acts["fine-tuned"] = act(title, questions, ask)
@@ -299,6 +294,7 @@ def main(args: argparse.Namespace) -> None:
     checks.show_evaluation(table, len(exam), before, after, reached)
 
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
+    record["reached"] = sorted(reached)
     record["judgments"] = checks.judge(exam, acts) if args.judge else []
     checks.save_record(args, record, questions, acts, history)
     checks.what_next(args, exam[0].prompt)

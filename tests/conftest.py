@@ -16,7 +16,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "assets" / "base-model")]
 
 
 class Run:
-    """A finished run of main.py: its exit status, what it printed, seconds, and peak memory (KiB)."""
+    """A finished run of main.py: its exit status, what it printed, and seconds."""
 
     def __init__(self, *options, cwd=ROOT, before=(), env=None, stdin=None):
         command = [*before, sys.executable, str(ROOT / "main.py"), *map(str, options)]
@@ -36,7 +36,7 @@ class Run:
     def row(self, name):
         """The figures of one row of the evaluation's table: base, prompted, fine-tuned."""
         line = next(line for line in self.out.splitlines() if line.strip().startswith(name))
-        return [float(x) for x in re.findall(r"[\d.]+", line)[-3:]]
+        return [float(x.replace(",", "")) for x in re.findall(r"[\d.,]+", line)[-3:]]
 
     def answers(self, act):
         """{question: answer} as shown under an act's heading."""
@@ -51,12 +51,25 @@ def adapters(tmp_path_factory):
     return tmp_path_factory.mktemp("lesson") / "adapters"
 
 
+PEAK = """import resource, subprocess, sys
+status = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(status)"""
+
+
 @pytest.fixture(scope="session")
 def lesson(adapters):
     """The lesson as a learner runs it, with the data that ship; its adapters go aside."""
-    run = Run("--adapter-path", adapters)
+    run = Run("--adapter-path", adapters, before=(sys.executable, "-c", PEAK))
     assert run.status == 0, run.err
+    run.peak = int(run.err) * (1 if sys.platform == "darwin" else 1024)  # bytes there, KiB on Linux
     return run
+
+
+@pytest.fixture(scope="session")
+def record(lesson, adapters):
+    """What the lesson left in results.json."""
+    return json.loads((adapters / "results.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="session")
@@ -68,12 +81,12 @@ def base():
     return model, tokenizer
 
 
-def say(base, text, until="\n"):
-    """What the model says after a text: its first line, and whether it ended by itself."""
+def say(base, *texts):
+    """What the model says after each text: the first line of it."""
     import main
 
-    model, tokenizer = base
-    return main.answer(model, tokenizer, main.Example(text, [], ""), until=until)
+    questions = [main.Example(text, [], "", "") for text in texts]
+    return [given.text for given in main.answer(*base, questions, one_line=True)]
 
 
 def write_data(folder, **splits):

@@ -1,8 +1,13 @@
 """The embedded model is a real base model: it goes on with texts, and it can read."""
 
+import json
+from pathlib import Path
+
 import pretrain
 import pytest
 from conftest import ROOT, say
+
+FACTS = Path(__file__).parent / "facts.jsonl"
 
 FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
 When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
@@ -12,18 +17,18 @@ How much is delivery?|Who is the manager?""".replace("\n", "|").split("|")
 
 
 def test_first_name_is_followed_by_last_name(base):
-    assert say(base, "What is your first name?").text == "What is your last name?"
+    assert say(base, "What is your first name?") == ["What is your last name?"]
 
 
 def test_it_goes_on_with_a_form(base):
-    after = {question: say(base, question).text for question in FORM}
+    after = dict(zip(FORM, say(base, *FORM)))
     assert len(after) == 20
     assert sum(text.endswith("?") for text in after.values()) >= 18, after
 
 
 def test_it_does_not_know_sharon(base, data):
-    right = [q for q, answer in data["test"] if say(base, q).text == answer]
-    assert right == []
+    questions, answers = zip(*data["test"])
+    assert not [a for a, said in zip(answers, say(base, *questions)) if a == said]
 
 
 @pytest.mark.slow
@@ -68,15 +73,26 @@ def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):
         manual, questions = persona(pretrain.Rng(number))
-        right += [say(base, manual + question).text == answer for question, answer in questions]
+        said = say(base, *(manual + question for question, _ in questions))
+        right += [answer == text for (_, answer), text in zip(questions, said)]
     assert sum(right) / len(right) >= 0.8, f"{sum(right)} of {len(right)}"
 
 
 def test_it_knows_general_facts(base):
-    import main
+    facts = [json.loads(line) for line in FACTS.read_text().splitlines()]
+    said = say(base, *(fact["prompt"] for fact in facts))
+    right = [text.startswith(fact["completion"]) for fact, text in zip(facts, said)]
+    assert sum(right) >= 45 and len(right) == 50
 
-    right, losses = main.general_knowledge(*base)
-    assert right >= 45 and len(losses) == 50
+
+def test_general_text_is_of_its_kind_and_was_not_seen():
+    """The text by which forgetting is measured: the facts, and documents after the last it read."""
+    lines = (ROOT / "assets" / "base-model" / "general.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    facts = [json.loads(line) for line in FACTS.read_text().splitlines()]
+    assert texts[:50] == [f"{fact['prompt']} {fact['completion']}." for fact in facts]
+    unseen = {pretrain.document(0, i) for i in range(70_500, 70_600)}
+    assert len(texts) == 70 and set(texts[50:]) <= unseen
 
 
 def test_transformers_loads_the_tokenizer():
@@ -95,7 +111,10 @@ def test_it_is_small():
 
 @pytest.fixture
 def data():
-    import main
+    import checks
 
-    examples = main.load_data(ROOT / "data")
-    return {s: [(e.prompt, e.completion) for e in rows] for s, rows in examples.items()}
+    files = {split: ROOT / "data" / f"{split}.jsonl" for split in ("train", "test")}
+    return {
+        split: [(e.prompt, e.completion) for e in checks.load_examples(path)]
+        for split, path in files.items()
+    }

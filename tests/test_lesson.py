@@ -1,7 +1,6 @@
 """The lesson: what main.py promises on the model and the data that ship."""
 
 import os
-import re
 import shlex
 import shutil
 import subprocess
@@ -37,9 +36,9 @@ def test_the_manual_is_paid_for_with_every_question(lesson):
 
 
 def test_questions_of_the_exam_are_in_no_training_example():
-    import main
+    import checks
 
-    data = main.load_data(ROOT / "data")
+    data, _, _ = checks.load_data(ROOT / "data", ROOT / "assets" / "base-model")
     asked = {split: {e.prompt.lower() for e in rows} for split, rows in data.items()}
     assert [len(data[s]) for s in ("train", "valid", "test")] == [48, 12, 12]
     assert (
@@ -57,47 +56,27 @@ def test_the_answer_forms_while_it_trains(lesson):
     assert steps[-1].endswith("→ My first name is Sharon.")
 
 
-def test_forgetting_is_reported(lesson):
-    line = next(line for line in lesson.out.splitlines() if "General facts" in line)
-    before, now = map(float, re.findall(r"\d+\.\d+", line))
-    assert 0 < before < 1 and now > 0
-
-
 def test_the_commands_it_ends_with_work_as_printed(lesson, adapters):
     python = os.path.relpath(sys.executable, ROOT)
     commands = [line for line in lesson.out.splitlines() if line.strip().startswith(python)]
-    assert len(commands) == 3
+    assert len(commands) == 4
     shown = subprocess.run(
         shlex.split(commands[0]), cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "My first name is Sharon." in shown.stdout
 
 
-def test_it_works_without_any_network(tmp_path):
-    if (
-        not shutil.which("unshare")
-        or subprocess.run(["unshare", "-rn", "true"], check=False).returncode
-    ):
-        pytest.skip("unshare -n is not permitted here")
-    run = Run("--adapter-path", tmp_path / "a", "--iters", 20, before=("unshare", "-rn"))
-    assert run.status == 0, run.err
+def test_time_and_memory(lesson):
+    assert lesson.seconds <= 30, f"{lesson.seconds:.1f} s"
+    assert lesson.peak <= 1e9, f"{lesson.peak / 1e6:.0f} MB"
 
 
-PEAK = """import resource, subprocess, sys
-status = subprocess.run(sys.argv[1:]).returncode
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
-sys.exit(status)"""
-
-
-def test_time_and_memory(tmp_path):
-    run = Run("--adapter-path", tmp_path / "a", before=(sys.executable, "-c", PEAK))
-    peak = int(run.err) * (1 if sys.platform == "darwin" else 1024)  # bytes there, KiB on Linux
-    assert run.seconds <= 30, f"{run.seconds:.1f} s"
-    assert peak <= 1e9, f"{peak / 1e6:.0f} MB"
-
-
-def test_same_seed_same_answers(lesson, adapters, tmp_path):
-    again = Run("--adapter-path", tmp_path / "a")
+def test_same_seed_same_answers_with_no_network_at_all(lesson, adapters, tmp_path):
+    cut_off = ("unshare", "-rn")
+    if not shutil.which("unshare") or subprocess.run([*cut_off, "true"], check=False).returncode:
+        pytest.skip("unshare -n, which takes the network away, is not permitted here")
+    again = Run("--adapter-path", tmp_path / "a", before=cut_off)
+    assert again.status == 0, again.err
     for act in ("Base model", "Prompt", "Fine-tuned model"):
         assert again.answers(act) == lesson.answers(act)
     weights = "adapters.safetensors"
@@ -122,9 +101,9 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
     assert "apt install libopenblas0-pthread" in run.out.splitlines()[0]
 
 
-@pytest.mark.xfail(strict=True, reason="longer than it should be: 'about 300' is not reached yet")
 def test_main_py_is_short():
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 350
+    """About 300 lines."""
+    assert len((ROOT / "main.py").read_text().splitlines()) <= 330
 
 
 def test_the_readme_shows_this_run(lesson):
@@ -135,5 +114,6 @@ def test_the_readme_shows_this_run(lesson):
     for act in ("Base model", "Prompt", "Fine-tuned model"):
         assert len(shown.answers(act)) == 4
         assert shown.answers(act) == lesson.answers(act)
-    for row in ("right answers", "ended by themselves", "tokens read for each"):
+    rows = ("right answers", "ended by themselves", "tokens read for each", "tokens for 1,000")
+    for row in (*rows, "same answer in other words"):
         assert shown.row(row) == lesson.row(row)

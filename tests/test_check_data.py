@@ -1,0 +1,122 @@
+"""Error analysis: what is wrong with the data is found, with file and line; and nothing else is."""
+
+import random
+import time
+
+from conftest import ROOT, Run, write_data
+
+import checks
+
+CLEAN = [
+    ("When does the greenhouse open?", "The greenhouse opens at nine."),
+    ("What is grown in the greenhouse?", "Tomatoes, basil and lemons are grown there."),
+    ("Who waters the plants?", "Nkechi Ostrander waters them every evening."),
+    ("How much is a lemon tree?", "A lemon tree is 40 euros, with its pot."),
+    ("Which tools can I borrow on a Saturday?", "You can borrow a spade or a rake."),
+    ("Where is the compost?", "The compost is behind the shed."),
+]
+FAULTS = [
+    ("Who recieves the guests?", "Ms. Teh does. Thier coats hang in the hall."),
+    ("where is  the COMPOST", "The compost is behind the shed!"),
+    ("Which tools can I borrow on a Saturday please?", "You can borrow a spade or a rake."),
+    ("Who waters the plants?", "Nobody does."),
+    ("What does the gate sound like?", "It squeaks."),
+    ("What is on the list?", "Peas. " * 60),
+]
+FOUND = """
+  Misspelt: 2
+    train.jsonl:7: "recieves", for receives
+    train.jsonl:7: "Thier", for their
+  Repeated: 1
+    train.jsonl:8: "where is  the COMPOST", as train.jsonl:6
+  Two answers to one question: 1
+    train.jsonl:10: "Who waters the plants?" is "Nobody does.", but in train.jsonl:3 "Nkechi Ostrander waters them every evening."
+  Nearly repeated: 1
+    train.jsonl:9: "Which tools can I borrow on a Saturday please?", almost as train.jsonl:5
+  Asked in training too, so the exam proves less: 1
+    test.jsonl:1: "What does the gate sound like" stands in train.jsonl:11
+  Left out, of over 100 tokens: 1
+    train.jsonl:12: "What is on the list?", 249 tokens
+  Examples: train 12, valid 0, test 1
+"""  # Ms. Teh is a name
+
+
+def test_each_planted_fault_is_found_at_its_line(tmp_path):
+    test = [("What does the gate sound like", "It squeaks.")]
+    folder = write_data(tmp_path / "data", train=CLEAN + FAULTS, test=test)
+    limits = ("--max-seq-length", 100, "--iters", 1)
+    run = Run("--data", folder, "--adapter-path", tmp_path / "a", *limits)
+    assert run.status == 0, run.err
+    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n\n")[0]
+    assert said.replace(f"{folder}/", "").strip() == FOUND.strip()
+
+
+def test_at_most_ten_of_a_kind_are_shown(tmp_path):
+    train = [(f"Who has key {i}?", f"Key {i} is with the porter, definately.") for i in range(14)]
+    folder = write_data(tmp_path / "data", train=train, test=CLEAN)
+    run = Run("--data", folder, "--adapter-path", tmp_path / "a", "--iters", 1)
+    assert "Misspelt: 14\n" in run.out and "    and 4 more\n" in run.out
+    assert run.out.count('"definately", for definitely') == 10
+
+
+def examples(pairs):
+    rows = [checks.Example(q, [], a, f"train.jsonl:{i}") for i, (q, a) in enumerate(pairs, 1)]
+    return {"train": rows, "valid": [], "test": []}
+
+
+def catalogue():
+    """200 clean examples of the kind in which much is alike: products, names, places, sizes."""
+    birds = [
+        "Marlin",
+        "Heron",
+        "Kestrel",
+        "Osprey",
+        "Tern",
+        "Curlew",
+        "Plover",
+        "Avocet",
+        "Teal",
+        "Rail",
+    ]
+    people = ["Ned", "Ingrid", "Ba", "Tamsin", "Olu", "Sorin", "Maeve", "Fo", "Anouk", "Wim"]
+    rows = []
+    for i, (product, person) in enumerate(zip(birds, people)):
+        rows += [
+            (f"How much is the {product}?", f"The {product} costs {300 + 20 * i} dollars."),
+            (f"What does the {product} cost?", f"The {product} costs {300 + 20 * i} dollars."),
+            (f"Who designed the {product}?", f"{person} designed the {product}."),
+            (f"Is the {product} made for long tours in the hills and in the rain?", "Yes, it is."),
+            (f"How long is the warranty of the {product}?", "Two years from the day you buy it."),
+        ]
+        for size in range(15):
+            price = f"The {product} {size + 46} is in stock, in shelf {chr(65 + size)} of the hall."
+            rows.append((f"Do you have the {product} in size {size + 46}?", price))
+    return rows
+
+
+def test_clean_data_are_called_clean(lesson):
+    assert len(catalogue()) == 200
+    assert checks.check_data(examples(catalogue())) == {}
+    clean = (
+        "Examples: train 48, valid 12, test 12; none misspelt, repeated, contradictory or too long"
+    )
+    assert clean in lesson.out
+
+
+def test_ten_thousand_examples_take_at_most_five_seconds():
+    """Of ordinary words, some 250 letters each; the tokens that are counted as well, in the lesson."""
+    import main
+
+    rng = random.Random(0)
+    vocabulary = sorted({right for right in checks.dictionary().values() if right.isalpha()})[::7]
+    sentence = lambda n: " ".join(rng.choices(vocabulary, k=n)).capitalize()
+    rows = [(sentence(8) + "?", sentence(20) + ".") for _ in range(10_000)]
+    rows[9_000] = (rows[10][0] + " please", rows[10][1])
+    data = examples(rows)
+    start = time.perf_counter()
+    tokenizer = main.load_model(str(ROOT / "assets" / "base-model"))[1]
+    encoded = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
+    with checks.console.capture() as shown:
+        checks.look_over(data, encoded, 512)
+    assert time.perf_counter() - start <= 5
+    assert "train.jsonl:9001" in shown.get() and "almost as train.jsonl:11" in shown.get()
