@@ -128,15 +128,16 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
         fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
     if not fitting["train"]:
         stop("all examples are too long; see --max-seq-length")
+    sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
+    faults = f"{sum(map(len, findings.values()))} findings" if findings else "nothing to mend"
+    show(f"  Looked over {sizes}: {faults}.\n")
     for kind, places in findings.items():
         show(f"  [yellow]{kind}[/]: {len(places)}")
         for place in places[:MOST_FINDINGS]:
             show(f"    {escape(place)}")
         if len(places) > MOST_FINDINGS:
             show(f"    and {len(places) - MOST_FINDINGS} more")
-    sizes = ", ".join(f"{split} {len(data[split])}" for split in ("train", "valid", "test"))
-    nothing = "" if findings else "; none misspelt, repeated, contradictory or too long"
-    show(f"  Examples: {sizes}{nothing}\n")
+        show()
     return fitting
 
 
@@ -259,10 +260,10 @@ def look(ask: Callable, quiz: list[Example]) -> dict:
 def show_check(check: dict) -> None:
     """One line: how far the training has come, and how the model answers by now."""
     loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
-    valid = (
-        "" if check["valid"] is None else f"valid {check['valid']:.3f}  right {check['right']:>2}"
-    )
-    show(f"  step {check['step']:>4}  {loss:10}  {valid:22}  [dim]→[/] {escape(check['answer'])}")
+    valid = "" if check["valid"] is None else f"valid {check['valid']:.3f}"
+    right = f"right {check['right']:>2}" if check["of"] else ""
+    said = shorten(check["answer"], 31, placeholder=" …")
+    show(f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  [dim]→[/] {escape(said)}")
 
 
 def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: set[str]) -> None:
@@ -274,22 +275,18 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: 
     console.print(columns)
     (_, most), (least, _) = (table[name]["95 % interval"] for name in ("prompted", "fine-tuned"))
     if least < most:
-        show(
-            "\n  Prompted and fine-tuned: too few questions to tell them apart (intervals overlap)."
-        )
+        show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
     show()
     for split, text in (("test", "the right answers"), ("general", "general text")):
         if split in before:
             was, now = math.exp(before[split]), math.exp(after[split])
-            losses = f"loss {before[split]:.3f}, then {after[split]:.3f}"
+            losses = f"loss {before[split]:.3f}, {after[split]:.3f}"
             show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
     if "general" in before:
-        forgot = "that is what it forgot" if now > 1.1 * was else "next to nothing was forgotten"
-        show(
-            f"  In general text it now chooses as among {now:.1f} tokens, not {was:.1f}: {forgot}."
-        )
-    nobody = "nothing left this machine: no connection was opened, no name looked up"
-    show(f"  Network: {', '.join(sorted(reached)) or nobody}.")
+        forgot = "it has forgotten" if now > 1.1 * was else "it kept what it knew"
+        show(f"  A token of general text is now one among {now:.1f}, before {was:.1f}: {forgot}.")
+    nobody = "Nothing left this machine: no connection was opened, no name looked up"
+    show(f"  {'Reached: ' * bool(reached)}{', '.join(sorted(reached)) or nobody}.")
 
 
 def plot(history: list[dict], question: str, path: Path) -> None:
@@ -306,17 +303,15 @@ def plot(history: list[dict], question: str, path: Path) -> None:
         above.plot(*zip(*points), "o-", color=color, label=label, markersize=4) if points else None
     changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
     for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
-        at = h["step"], h["loss"] if h["valid"] is None else h["valid"]
+        height = h["valid"] if h["valid"] is not None else h["loss"] or 0
         text = f"{h['step']}: {shorten(h['answer'], 45, placeholder='…')}".replace("$", r"\$")
-        arrow = {"arrowstyle": "-", "color": "gray", "lw": 0.7, "relpos": (0, 0.5)}
-        at = (h["step"], history[1]["loss"]) if at[1] is None else at
-        above.annotate(text, at, (0.3, 0.92 - 0.09 * row), "data", "axes fraction", arrow)
+        arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
+        place = (0.3, 0.92 - 0.09 * row)
+        above.annotate(text, (h["step"], height), place, "data", "axes fraction", arrow)
     above.set(title=f"Training, and the answers at some steps to: {question}")
     above.set(ylabel="loss (nats a token)", ylim=(0, None))
     below.plot([h["step"] for h in history], [h["right"] for h in history], "o-", color="#1b7837")
-    below.set(
-        xlabel="step", ylabel=f"right of {history[0]['of']}", ylim=(0, history[0]["of"] + 0.5)
-    )
+    below.set(xlabel="step", ylabel="right of {of}".format(**history[0]), ylim=(0, None))
     best_step = next(h["step"] for h in history if h.get("kept"))
     for axes in (above, below):
         axes.axvline(best_step, color="gray", linestyle=":", label=f"kept: step {best_step}")
@@ -352,23 +347,18 @@ def judge(exam: list[Example], acts: dict[str, list]) -> list[dict]:
 
 def tally(verdicts: list[dict], of: int) -> None:
     """Shows how often each act was chosen and how often it was right, and where the two disagree."""
-    show(
-        f"\n\n  You judged {len(verdicts)} of {of} questions; where both said the same, there was no choice."
-    )
+    show(f"\n\n  You judged {len(verdicts)} of {of} questions, where the answers differ.")
     for name in ("base", "prompted", "fine-tuned", "neither"):
         shown = [v for v in verdicts if name in v or name == "neither"]
         chosen = sum(v["chosen"] == name for v in shown)
         right = sum(name in (v["right"] or ["neither"]) for v in shown)
         if shown:
-            show(
-                f"  {name:<10}  chosen {chosen:>2} of {len(shown):>2}, by the automatic score {right:>2}"
-            )
+            times = f"chosen {chosen:>2} times of {len(shown):>2}"
+            show(f"  {name:<10}  {times}; by the automatic score {right:>2}")
     for v in verdicts:
         if v["chosen"] not in (v["right"] or ["neither"]):
-            said = " and ".join(v["right"]) or "neither"
-            show(
-                f"  You disagree: {escape(v['question'])} You chose {v['chosen']}, it says {said}."
-            )
+            said = f"you say {v['chosen']}, the score says {' or '.join(v['right']) or 'neither'}"
+            show(f"  You disagree: {escape(v['question'])} {said}.")
 
 
 # ---- Afterwards --------------------------------------------------------------------------------

@@ -24,20 +24,26 @@ FAULTS = [
     ("What is on the list?", "Peas. " * 60),
 ]
 FOUND = """
+  Looked over 12 of train, 0 of valid, 1 of test: 7 findings.
+
   Misspelt: 2
     train.jsonl:7: "recieves", for receives
     train.jsonl:7: "Thier", for their
+
   Repeated: 1
     train.jsonl:8: "where is  the COMPOST", as train.jsonl:6
+
   Two answers to one question: 1
     train.jsonl:10: "Who waters the plants?" is "Nobody does.", but in train.jsonl:3 "Nkechi Ostrander waters them every evening."
+
   Nearly repeated: 1
     train.jsonl:9: "Which tools can I borrow on a Saturday please?", almost as train.jsonl:5
+
   Asked in training too, so the exam proves less: 1
     test.jsonl:1: "What does the gate sound like" stands in train.jsonl:11
+
   Left out, of over 100 tokens: 1
     train.jsonl:12: "What is on the list?", 249 tokens
-  Examples: train 12, valid 0, test 1
 """  # Ms. Teh is a name
 
 
@@ -47,7 +53,7 @@ def test_each_planted_fault_is_found_at_its_line(tmp_path):
     limits = ("--max-seq-length", 100, "--iters", 1)
     run = Run("--data", folder, "--adapter-path", tmp_path / "a", *limits)
     assert run.status == 0, run.err
-    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n\n")[0]
+    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n  step ")[0]
     assert said.replace(f"{folder}/", "").strip() == FOUND.strip()
 
 
@@ -97,10 +103,7 @@ def catalogue():
 def test_clean_data_are_called_clean(lesson):
     assert len(catalogue()) == 200
     assert checks.check_data(examples(catalogue())) == {}
-    clean = (
-        "Examples: train 48, valid 12, test 12; none misspelt, repeated, contradictory or too long"
-    )
-    assert clean in lesson.out
+    assert "Looked over 48 of train, 12 of valid, 12 of test: nothing to mend." in lesson.out
 
 
 def test_ten_thousand_examples_take_at_most_five_seconds():

@@ -91,7 +91,7 @@ def test_a_manual_that_does_not_hold_all_answers_says_so(tmp_path):
 
 
 # ---- Privacy -----------------------------------------------------------------------------------
-NOTHING = "nothing left this machine: no connection was opened, no name looked up"
+NOTHING = "Nothing left this machine: no connection was opened, no name looked up"
 
 
 def test_the_screen_says_that_nothing_left(lesson, record):
@@ -159,7 +159,7 @@ def test_forgetting_and_held_out_loss_are_reported(lesson, record):
         figures = (math.exp(before[split]), math.exp(after[split]), before[split], after[split])
         shown = [float(x) for x in re.findall(r"\d+\.\d+", line)]
         assert shown == pytest.approx(figures, abs=0.006)
-    assert "that is what it forgot" in lesson.out
+    assert "it has forgotten" in lesson.out
 
 
 def test_the_loss_of_the_base_model_is_the_models_own(record):
@@ -199,7 +199,7 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
     run = Run(*options)
     assert run.status == 0, run.err
     assert "No test.jsonl: 9 examples of train.jsonl are held out from training" in run.out
-    assert "Examples: train 39, valid 0, test 9" in run.out
+    assert "Looked over 39 of train, 0 of valid, 9 of test" in run.out
     record = json.loads((tmp_path / "a" / "results.json").read_text("utf-8"))
     examined = record["answers"][:9]
     assert len({row["expected"] for row in examined}) == 9
@@ -208,7 +208,7 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
 
 
 def test_too_few_questions_to_tell(lesson):
-    assert "too few questions to tell them apart" in lesson.out  # 11 and 12 of 12
+    assert "Too few questions to tell: their intervals overlap" in lesson.out  # 11 and 12 of 12
 
 
 # ---- 6. Human evaluation -----------------------------------------------------------------------
