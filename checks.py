@@ -17,6 +17,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
+from io import StringIO
 from itertools import chain, pairwise
 from pathlib import Path
 from statistics import NormalDist
@@ -33,9 +34,15 @@ MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 # The prompt as a text, and as a chat; the place is the file and the line.
 Example = namedtuple("Example", "prompt messages completion place")
-# A long line stays one line; what is shown is recorded, to be saved as a picture.
-console = Console(highlight=False, emoji=False, soft_wrap=True, record=True)
-show = console.print
+STYLE = {"highlight": False, "emoji": False, "soft_wrap": True}  # a long line stays one line
+console = Console(**STYLE)
+paper = Console(**STYLE, record=True, width=100, file=StringIO())  # the screen, without what moves
+
+
+def show(content: object = "") -> None:
+    """Prints, with rich's markup, on the screen and on what will be lesson.svg."""
+    console.print(content)
+    paper.print(content)
 
 
 def stop(message: str) -> NoReturn:
@@ -45,14 +52,15 @@ def stop(message: str) -> NoReturn:
 
 
 # ---- Reading -----------------------------------------------------------------------------------
-def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list, list]:
-    """(the examples of each split, those of the exam, those and the same asked in other words).
+def load_data(folder: Path, model: str) -> dict[str, list[Example]]:
+    """The examples of each split: train, which has to exist, valid, test, and general.
 
-    The splits are train, valid and test, of which only train has to exist, and general: texts of
-    the kind that the model was pre-trained on, if they lie in its folder, or plain English.
-    Without a test.jsonl up to a fifth of train is held out for it.
+    The last are texts of the kind that the model was pre-trained on, if such lie in its folder, or
+    plain English. Without a test.jsonl, up to a fifth of train is held out for it.
     """
+    own, plain = Path(model) / "general.jsonl", Path(__file__).parent / "data" / "general.jsonl"
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    data["general"] = load_examples(own if own.is_file() else plain)
     if not data["train"]:
         stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
     if not data["test"]:
@@ -65,18 +73,18 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
         data["train"] = [e for e in data["train"] if e.place not in held_out]
         why = f"{len(held_out)} examples of train.jsonl are held out from training for the exam"
         show(f"No test.jsonl: {why if held_out else 'the exam is held on what is practised'}.")
-    exam = [e for e in data["test"] or data["train"] if e.prompt]
-    if not exam:
-        stop(f"{folder}: no questions; {LIKE_THIS}")
+    return data
+
+
+def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Example]]:
+    """(the questions of the exam; those, and the same things asked in other words)."""
+    asked = {split: [e for e in examples if e.prompt] for split, examples in data.items()}
+    exam = asked["test"] or asked["train"] or stop(f"no questions in the data; {LIKE_THIS}")
     facts = {words(e.completion) for e in exam}
-    others = (e for e in data["train"] + data["valid"] if e.prompt and words(e.completion) in facts)
-    asked = {words(e.prompt) for e in exam}
-    others = [e for e in others if words(e.prompt) not in asked][
-        : max(MOST_QUESTIONS - len(exam), 0)
-    ]
-    general = Path(model) / "general.jsonl"
-    own = general if general.is_file() else Path(__file__).parent / "data" / "general.jsonl"
-    return data | {"general": load_examples(own)}, exam, exam + others
+    examined = {words(e.prompt) for e in exam}
+    others = (e for e in asked["train"] + asked["valid"] if words(e.completion) in facts)
+    others = [e for e in others if words(e.prompt) not in examined]
+    return exam, exam + others[: max(MOST_QUESTIONS - len(exam), 0)]
 
 
 def load_examples(path: Path) -> list[Example]:
@@ -123,7 +131,7 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
     for split, examples in data.items():
         for example, (tokens, _) in zip(examples, rows[split]):
             if len(tokens) > limit and split != "general":  # if it were cut, it would lose its end
-                place = f"{example.place}: {quote(example)}, {len(tokens)} tokens"
+                place = f"{example.place}: {quote(example.prompt or example.completion)}, {len(tokens)} tokens"
                 findings[f"Left out, of over {limit} tokens"].append(place)
         fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
     if not fitting["train"]:
@@ -152,13 +160,16 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
             place, other = answers.setdefault(question, (example.place, example.completion))
             if question and words(other) != answer:
-                said = f'"{example.prompt}" is "{example.completion}", but in {place} "{other}"'
-                findings["Two answers to one question"].append(f"{example.place}: {said}")
+                said = f"{quote(example.completion)}, but in {place} {quote(other)}"
+                place = f"{example.place}: {quote(example.prompt)} is {said}"
+                findings["Two answers to one question"].append(place)
             first = seen.setdefault((question, answer), example)
             if first is not example:
-                findings["Repeated"].append(f"{example.place}: {quote(example)}, as {first.place}")
+                findings["Repeated"].append(
+                    f"{example.place}: {quote(example.prompt or example.completion)}, as {first.place}"
+                )
         for earlier, later in near_repetitions([*seen.values()]):
-            place = f"{later.place}: {quote(later)}, almost as {earlier.place}"
+            place = f"{later.place}: {quote(later.prompt or later.completion)}, almost as {earlier.place}"
             findings["Nearly repeated"].append(place)
     rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
     for example in chain(data["valid"], data["test"]):
@@ -168,10 +179,9 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
     return findings
 
 
-def quote(example: Example) -> str:
-    """The first words of an example."""
-    text = example.prompt or example.completion
-    return f'"{text if len(text) <= 50 else text[:49] + "…"}"'
+def quote(text: str) -> str:
+    """The first words of a text, on one line."""
+    return f'"{shorten(text, 60, placeholder=" …")}"'
 
 
 @cache
@@ -272,7 +282,7 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: 
     for name, form in FIGURES.items():
         label = f"{name} of {exam}" if form == "{}" else name
         columns.add_row(label, *(form.format(figures[name]) for figures in table.values()))
-    console.print(columns)
+    show(columns)
     (_, most), (least, _) = (table[name]["95 % interval"] for name in ("prompted", "fine-tuned"))
     if least < most:
         show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
@@ -354,7 +364,7 @@ def tally(verdicts: list[dict], of: int) -> None:
         right = sum(name in (v["right"] or ["neither"]) for v in shown)
         if shown:
             times = f"chosen {chosen:>2} times of {len(shown):>2}"
-            show(f"  {name:<10}  {times}; by the automatic score {right:>2}")
+            show(f"  {name:<10}  {times}, right {right:>2} times by the automatic score")
     for v in verdicts:
         if v["chosen"] not in (v["right"] or ["neither"]):
             said = f"you say {v['chosen']}, the score says {' or '.join(v['right']) or 'neither'}"
@@ -409,7 +419,7 @@ def save_record(args: Namespace, record: dict, questions: list, acts: dict, hist
     with written_whole(args.adapter_path) as folder:
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        screen = console.export_svg(title="main.py", clear=False)
+        screen = paper.export_svg(title="main.py", clear=False)
         # Without its fonts, which a browser would fetch from elsewhere.
         screen = re.sub(r"@font-face \{.*?\}", "", screen, flags=re.DOTALL)
         (folder / "lesson.svg").write_text(screen, encoding="utf-8")

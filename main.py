@@ -198,7 +198,10 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     """
     model.freeze()
     if args.judge and (args.adapter_path / "adapters.safetensors").exists():
-        load_adapters(model, str(args.adapter_path))
+        try:
+            load_adapters(model, str(args.adapter_path))
+        except (KeyError, TypeError, ValueError):
+            stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
         show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
         return []
     linear_to_lora_layers(model, args.num_layers, LORA)
@@ -251,10 +254,11 @@ def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict
 def act(title: str, questions: list[Example], ask: Callable) -> list[Answer]:
     """Announces an act, asks all the questions, and shows the first few answers."""
     show(f"\n[bold cyan]{title.replace(':', '[/]:', 1)}\n")
-    answers = ask(questions)
+    with console.status(f"asking {len(questions)} questions"):
+        answers = ask(questions)
     for example, given in [*zip(questions, answers)][:4]:
-        end = "" if given.ended else " [dim]…[/]"
-        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{escape(given.text)}[/]{end}")
+        text, end = escape(given.text).replace("\n", "\n    "), "" if given.ended else " [dim]…[/]"
+        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
     return answers
 
 
@@ -263,7 +267,8 @@ def main(args: argparse.Namespace) -> None:
     random.seed(args.seed)
     mx.random.seed(args.seed % 2**32)
     reached = checks.watch_network()
-    data, exam, questions = checks.load_data(args.data, args.model)
+    data = checks.load_data(args.data, args.model)
+    exam, questions = checks.set_exam(data)
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
     ask = partial(answer, model, tokenizer)

@@ -31,7 +31,7 @@ FOUND = """
     train.jsonl:7: "Thier", for their
 
   Repeated: 1
-    train.jsonl:8: "where is  the COMPOST", as train.jsonl:6
+    train.jsonl:8: "where is the COMPOST", as train.jsonl:6
 
   Two answers to one question: 1
     train.jsonl:10: "Who waters the plants?" is "Nobody does.", but in train.jsonl:3 "Nkechi Ostrander waters them every evening."

@@ -13,7 +13,7 @@ from statistics import fmean
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, Run, write_data
+from conftest import ROOT, TERMINAL, Run, write_data
 
 ACTS = ("base", "prompted", "fine-tuned")
 
@@ -236,13 +236,12 @@ def test_a_person_judges(adapters, lesson, tmp_path):
     assert chosen["neither"] == 6
     tally = run.stdout.split("You judged 12 of 12 questions")[1]
     for name, times in chosen.items():
-        assert re.search(rf"^  {name} +chosen +{times} of", tally, re.MULTILINE), tally
+        assert re.search(rf"^  {name} +chosen +{times} times of", tally, re.MULTILINE), tally
     differing = [j for j in judgments if j["chosen"] not in (j["right"] or ["neither"])]
     assert tally.count("You disagree: ") == len(differing) >= 6  # a right one was always there
-    orders = {run.stdout.index(j["fine-tuned"]) % 2 for j in judgments}
-    assert orders
 
 
+@pytest.mark.slow
 def test_answers_stand_in_random_order(adapters, lesson, tmp_path):
     folder = shutil.copytree(adapters, tmp_path / "adapters")
     chosen = []
@@ -268,9 +267,31 @@ def test_the_record_holds_what_was_shown(lesson, record, adapters):
             assert said[question] == shown.removesuffix(" …")
 
 
+def test_in_a_terminal_what_moves_is_not_in_the_picture(tmp_path):
+    """There are a progress bar and an invitation as well, which takes questions."""
+    typed = tmp_path / "typed"
+    typed.write_text("What is your first name?\n\n")
+    options = ("--adapter-path", tmp_path / "a", "--iters", 30)
+    with typed.open() as stdin:
+        run = Run(*options, before=(sys.executable, "-c", TERMINAL), stdin=stdin)
+    assert run.status == 0, run.out + run.err
+    assert "asking 72 questions" in run.out and "━" in run.out
+    asked = run.out.split("Your turn:")[1]
+    assert "My first name is Sharon." in asked
+    words = picture(tmp_path / "a")
+    assert "asking" not in words and "━" not in words and len(re.findall("step +[0-9]", words)) > 5
+
+
+def picture(adapters):
+    """The text of lesson.svg."""
+    tree = ElementTree.fromstring((adapters / "lesson.svg").read_text("utf-8"))
+    return "".join(tree.itertext()).replace("\xa0", " ")
+
+
 def test_the_screen_is_saved_as_a_picture(lesson, adapters):
-    text = (adapters / "lesson.svg").read_text("utf-8")
-    words = "".join(ElementTree.fromstring(text).itertext()).replace("\xa0", " ")
+    words = picture(adapters)
     for line in ("My first name is Sharon.", "Evaluation: she is examined on 12 questions"):
         assert line in lesson.out and line in words
-    assert "url(http" not in text  # a browser that opens it fetches nothing
+    assert "url(http" not in (adapters / "lesson.svg").read_text(
+        "utf-8"
+    )  # a browser that opens it fetches nothing

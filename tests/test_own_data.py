@@ -10,6 +10,7 @@ from conftest import ROOT, Run, write_data
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_it_learns_another_subject(subject, tmp_path):
     facts = SUBJECTS[subject]
