@@ -131,8 +131,8 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
     for split, examples in data.items():
         for example, (tokens, _) in zip(examples, rows[split]):
             if len(tokens) > limit and split != "general":  # if it were cut, it would lose its end
-                place = f"{example.place}: {quote(example.prompt or example.completion)}, {len(tokens)} tokens"
-                findings[f"Left out, of over {limit} tokens"].append(place)
+                found = f"{named(example)}, {len(tokens)} tokens"
+                findings[f"Left out, of over {limit} tokens"].append(found)
         fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
     if not fitting["train"]:
         stop("all examples are too long; see --max-seq-length")
@@ -161,27 +161,29 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
             place, other = answers.setdefault(question, (example.place, example.completion))
             if question and words(other) != answer:
                 said = f"{quote(example.completion)}, but in {place} {quote(other)}"
-                place = f"{example.place}: {quote(example.prompt)} is {said}"
-                findings["Two answers to one question"].append(place)
+                findings["Two answers to one question"].append(f"{named(example)} is {said}")
             first = seen.setdefault((question, answer), example)
             if first is not example:
-                findings["Repeated"].append(
-                    f"{example.place}: {quote(example.prompt or example.completion)}, as {first.place}"
-                )
+                findings["Repeated"].append(f"{named(example)}, as {first.place}")
         for earlier, later in near_repetitions([*seen.values()]):
-            place = f"{later.place}: {quote(later.prompt or later.completion)}, almost as {earlier.place}"
-            findings["Nearly repeated"].append(place)
+            found = f"{named(later)}, almost as {earlier.place}"
+            findings["Nearly repeated"].append(found)
     rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
     for example in chain(data["valid"], data["test"]):
         if place := rehearsed.get(words(example.prompt)):
-            leak = f'{example.place}: "{example.prompt}" stands in {place}'
-            findings["Asked in training too, so the exam proves less"].append(leak)
+            found = f"{named(example)} stands in {place}"
+            findings["Asked in training too, so the exam proves less"].append(found)
     return findings
 
 
 def quote(text: str) -> str:
     """The first words of a text, on one line."""
     return f'"{shorten(text, 60, placeholder=" …")}"'
+
+
+def named(example: Example) -> str:
+    """An example's file, line, and first words."""
+    return f"{example.place}: {quote(example.prompt or example.completion)}"
 
 
 @cache

@@ -1507,6 +1507,12 @@ def continuation(model: nn.Module, tokenizer: Tokenizer, text: str) -> str:
     return tokenizer.decode(ids).strip()
 
 
+def sample(model: nn.Module, tokenizer: Tokenizer) -> str:
+    """What it says after the beginnings of a form, of a fact, and of a story."""
+    texts = ("What is your first name?", "The capital of France is", "In Oslo there lived a")
+    return "says: " + "; ".join(f"{t} -> {continuation(model, tokenizer, t)!a}" for t in texts)
+
+
 def abilities(model: nn.Module, tokenizer: Tokenizer) -> str:
     """Does it go on with a form? Does it read answers from its context, in other words than asked there?"""
     rng, right, asked = Rng("abilities"), 0, 0
@@ -1573,6 +1579,8 @@ def train(model, optimizer, tokenizer: Tokenizer, progress: dict, args, entropy)
         return loss
 
     losses, start = [], time.perf_counter() - progress["seconds"]
+    if not progress["step"]:
+        print("   ", sample(model, tokenizer), flush=True)
     for tokens, lengths, following in batches(tokenizer, args.seed, progress["document"]):
         loss = step(tokens, lengths)
         mx.eval(loss, state)
@@ -1590,6 +1598,8 @@ def train(model, optimizer, tokenizer: Tokenizer, progress: dict, args, entropy)
                 flush=True,
             )
             losses.clear()
+        if progress["step"] in (100, 1000) or done:
+            print("   ", sample(model, tokenizer), flush=True)
         if progress["step"] % 150 == 0 or done:
             print("   ", abilities(model, tokenizer), flush=True)
             save_checkpoint(args.out / "checkpoint", model, optimizer, tokenizer, progress)
