@@ -74,11 +74,11 @@ def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
     return manual
 
 
-def batches(rows: list[tuple[list[int], int]], size: int) -> Iterator[tuple[mx.array, ...]]:
+def batches(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.array, ...]]:
     """One random pass over all rows: (tokens (batch, length), lengths of questions, full lengths)."""
-    rows = sorted(rows, key=lambda row: (len(row[0]), random.random()))  # like lengths together
+    rows = sorted(rows, key=lambda row: (len(row[0]), rng.random()))  # like lengths together
     groups = [rows[i : i + size] for i in range(0, len(rows), size)]
-    for group in random.sample(groups, len(groups)):
+    for group in rng.sample(groups, len(groups)):
         tokens, asked = zip(*group)
         lengths = [len(t) for t in tokens]
         padded = [t + [0] * (max(lengths) - len(t)) for t in tokens]
@@ -134,7 +134,7 @@ def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tupl
 def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 1) -> float:
     """Mean loss, in nats, of all the tokens that count."""
     total, tokens = 0.0, 0
-    for batch in batches(rows, batch_size):
+    for batch in batches(rows, batch_size, random.Random(0)):
         loss, number = loss_fn(model, *batch)
         total, tokens = total + (loss * number).item(), tokens + number.item()
     return total / tokens
@@ -164,7 +164,8 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
-    stream = chain.from_iterable(batches(rows["train"], args.batch_size) for _ in count())
+    rng = random.Random(args.seed)
+    stream = chain.from_iterable(batches(rows["train"], args.batch_size, rng) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
         if done:
@@ -274,8 +275,7 @@ def main(args: argparse.Namespace) -> None:
     ask = partial(answer, model, tokenizer)
     ask_base = partial(ask, one_line=not tokenizer.has_chat_template)
 
-    title = "Base model: an employee arrives with basic knowledge"
-    acts = {"base": act(title, questions, ask_base)}
+    acts = {"base": act("Base model: an employee with basic knowledge", questions, ask_base)}
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
     left = len({e.completion for e in data["train"] if e.prompt}) - len(manual)
@@ -290,8 +290,7 @@ def main(args: argparse.Namespace) -> None:
     quiz = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
     history = fine_tune(model, rows, args, config, partial(checks.look, ask_base, quiz))
 
-    title = "Fine-tuned model: she knows it; the manual stays shut"
-    acts["fine-tuned"] = act(title, questions, ask)
+    acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)
 
     show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions\n")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
@@ -299,8 +298,8 @@ def main(args: argparse.Namespace) -> None:
     checks.show_evaluation(table, len(exam), before, after, reached)
 
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    record["reached"] = sorted(reached)
-    record["judgments"] = checks.judge(exam, acts) if args.judge else []
+    judgments = checks.judge(exam, acts) if args.judge else []
+    record |= {"reached": sorted(reached), "judgments": judgments}
     checks.save_record(args, record, questions, acts, history)
     checks.what_next(args, exam[0].prompt)
     if sys.stdin.isatty() and console.is_terminal and not args.judge:
