@@ -52,11 +52,12 @@ def stop(message: str) -> NoReturn:
 
 
 # ---- Reading -----------------------------------------------------------------------------------
-def load_data(folder: Path, model: str) -> dict[str, list[Example]]:
-    """The examples of each split: train, which has to exist, valid, test, and general.
+def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list, list]:
+    """(the examples of each split; the exam's questions; those and the same things in other words).
 
-    The last are texts of the kind that the model was pre-trained on, if such lie in its folder, or
-    plain English. Without a test.jsonl, up to a fifth of train is held out for it.
+    The splits are train, which has to exist, valid, test, and general: texts of the kind that the
+    model was pre-trained on, if such lie in its folder, or plain English. Without a test.jsonl, up
+    to a fifth of train is held out for it.
     """
     own, plain = Path(model) / "general.jsonl", Path(__file__).parent / "data" / "general.jsonl"
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
@@ -73,7 +74,7 @@ def load_data(folder: Path, model: str) -> dict[str, list[Example]]:
         data["train"] = [e for e in data["train"] if e.place not in held_out]
         why = f"{len(held_out)} examples of train.jsonl are held out from training for the exam"
         show(f"No test.jsonl: {why if held_out else 'the exam is held on what is practised'}.")
-    return data
+    return data, *set_exam(data)
 
 
 def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Example]]:

@@ -144,7 +144,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     """Trains what is not frozen, and leaves it as it was where the validation loss was lowest.
 
     Ends early when that loss has not fallen in three checks. `look()` is how it answers by now.
-    Gives for each check: step, loss and valid (in nats), whether it was kept, and what look() gave.
+    Gives for each check: step, loss and valid (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(args.iters // 20, 1)  # steps from one check to the next
     decay = {"name": "cosine_decay", "arguments": [args.learning_rate, args.iters]}
@@ -164,20 +164,24 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
         step = partial(mx.compile, inputs=state, outputs=state)(step)
 
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
+    read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
     stream = chain.from_iterable(batches(rows["train"], args.batch_size, rng) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
         if done:
-            loss = step(*next(stream))
+            batch = next(stream)
+            loss = step(*batch)
             mx.eval(loss, state)
             losses.append(loss.item())
+            read += batch[2].sum().item()
             if not math.isfinite(losses[-1]):
                 stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
         if done % every and done < args.iters:
             continue
         valid = held_out_loss(model, rows["valid"], args.batch_size) if rows["valid"] else None
-        check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid, **look()}
+        check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid}
+        check |= {"tokens": read, **look()}
         history.append(check)
         checks.show_check(check)
         losses.clear()
@@ -188,7 +192,10 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     best["kept"] = True
     model.load_weights(weights, strict=False)
     why = "where valid is lowest" if rows["valid"] else "the last: no valid.jsonl"
-    show(f"\n  Kept: the adapters of step {best['step']}, {why}.")
+    show(
+        f"\n  Cost: {read:,} tokens, in {time.perf_counter() - start:.1f} seconds, checks and all."
+    )
+    show(f"  Kept: the adapters of step {best['step']}, {why}.")
     return history
 
 
@@ -223,10 +230,10 @@ def save_adapters(model, args: argparse.Namespace) -> None:
     config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": LORA}
     with checks.written_whole(args.adapter_path) as folder:
         mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
-        text = json.dumps({"model": args.model, **config}, indent=2)
-        (folder / "adapter_config.json").write_text(text + "\n")
-    size = sum(array.size for array in weights.values())
-    show(f"  Saved: {size:,} numbers, in {escape(str(args.adapter_path))}")
+        config = json.dumps({"model": args.model, **config}, indent=2)
+        (folder / "adapter_config.json").write_text(config + "\n")
+    numbers = sum(array.size for array in weights.values())
+    show(f"  Saved: {numbers:,} numbers, in {escape(str(args.adapter_path))}")
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
@@ -268,8 +275,7 @@ def main(args: argparse.Namespace) -> None:
     random.seed(args.seed)
     mx.random.seed(args.seed % 2**32)
     reached = checks.watch_network()
-    data = checks.load_data(args.data, args.model)
-    exam, questions = checks.set_exam(data)
+    data, exam, questions = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
     ask = partial(answer, model, tokenizer)
@@ -316,9 +322,7 @@ if __name__ == "__main__":
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
     option("--num-layers", type=int, default=-1, help="how many get adapters; -1 is all of them")
-    option(
-        "--max-seq-length", type=positive(int), default=2048, help="the most tokens read at once"
-    )
+    option("--max-seq-length", type=positive(int), default=2048, help="most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop

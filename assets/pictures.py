@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Draws the README's pictures, from the log of the pre-training and from the last lesson's record.
+
+python3 main.py && python3 assets/pictures.py
+"""
+
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+
+ASSETS = Path(__file__).resolve().parent
+ADAPTERS = ASSETS.parent / "adapters"
+INK, BLUE, ORANGE, GREEN = "#222222", "#1f77b4", "#d95f02", "#1b7837"
+
+
+def box(
+    axes: Axes, place: tuple[float, float], size: tuple[float, float], title: str, text: str, color
+):
+    """A rounded box with a title and a text under it."""
+    shape = FancyBboxPatch(
+        place, *size, boxstyle="round,pad=0.02", facecolor="white", edgecolor=color
+    )
+    axes.add_patch(shape).set_linewidth(2)
+    middle = place[0] + size[0] / 2
+    style = {"ha": "center", "va": "top", "color": INK}
+    axes.text(middle, place[1] + size[1] - 0.04, title, weight="bold", fontsize=11, **style)
+    axes.text(middle, place[1] + size[1] - 0.30, text, fontsize=9.5, linespacing=1.5, **style)
+
+
+def employee(path: Path) -> None:
+    """The four stages: of the employee, and of the model."""
+    figure = Figure(figsize=(10, 2.6), layout="constrained")
+    axes = figure.add_subplot(xlim=(0, 4.05), ylim=(0, 1))
+    axes.axis("off")
+    stages = (
+        ("1  Basic knowledge", "base model", "reads and writes;\nknows nothing of you", BLUE),
+        ("2  The manual", "prompt", "looks it up,\nevery single time", ORANGE),
+        ("3  Study and practice", "training", "goes through examples\nuntil they stick", GREEN),
+        ("4  On her own", "fine-tuned model", "answers with\nthe manual shut", BLUE),
+    )
+    for i, (title, model, text, color) in enumerate(stages):
+        box(axes, (i + 0.05, 0.1), (0.85, 0.8), title, f"{model}\n\n{text}", color)
+        if i:
+            arrow = {"arrowstyle": "->", "color": INK, "linewidth": 1.5}
+            axes.annotate("", (i + 0.03, 0.5), (i - 0.08, 0.5), arrowprops=arrow)
+    figure.savefig(path)
+
+
+def when(path: Path) -> None:
+    """Prompt or fine-tune: by how much has to be known, and by how often it is asked."""
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axes = figure.add_subplot(xlim=(0, 2), ylim=(0, 2))
+    fields = (
+        (0, 0, "Prompt", "a page of instructions,\na few questions a day", BLUE),
+        (1, 0, "Fine-tune a small model", "the same short task, over and over:\nthe page need not be read each time", GREEN),
+        (0, 1, "Prompt, with retrieval", "many documents that change;\nfetch the right page for each question", ORANGE),
+        (1, 1, "Fine-tune, with retrieval", "form and habits in the weights,\nfacts of the day in the prompt", GREEN),
+    )  # fmt: skip
+    for x, y, title, text, color in fields:
+        box(axes, (x + 0.08, y + 0.14), (0.84, 0.72), title, text, color)
+    axes.set_xticks([0.5, 1.5], ["asked now and then", "asked thousands of times"])
+    axes.set_yticks([0.5, 1.5], ["fits on a page", "far more\nthan a page"])
+    axes.tick_params(length=0, labelsize=10)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path)
+
+
+def cost(record: dict, path: Path) -> None:
+    """Tokens for so many questions: each with the manual, or all after one training."""
+    per_question = {
+        name: figures["tokens for 1,000 questions"] / 1000
+        for name, figures in record["table"].items()
+    }
+    prompted, tuned = per_question["prompted"], per_question["fine-tuned"]
+    training = 3 * record["training"][-1]["tokens"]  # forward, and back, which takes twice as long
+    even = training / (prompted - tuned)
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.add_subplot(xlabel="questions asked", ylabel="tokens processed, thousands")
+    for name, start, slope, color in (
+        ("prompted: the manual is read each time", 0, prompted, ORANGE),
+        ("fine-tuned: trained once, then the bare question", training, tuned, GREEN),
+    ):
+        ends = [0, 2.5 * even]
+        axes.plot(ends, [(start + slope * n) / 1000 for n in ends], color=color, label=name)
+    axes.axvline(even, color="gray", linestyle=":", label=f"even after {even:.0f} questions")
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path)
+
+
+def pretraining(path: Path) -> None:
+    """The loss of the pre-training, and how many of 40 answers it reads out of a context."""
+    log = (ASSETS / "base-model" / "pretrain.log").read_text()
+    losses = [
+        (int(s), float(x)) for s, x in re.findall(r"^step (\d+) .*loss ([\d.]+)", log, re.MULTILINE)
+    ]
+    read = re.findall(r"step (\d+) .*\n    answers from context: (\d+) of 40", log)
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss (nats a token)", ylim=(0, 7))
+    axes.plot(*zip(*losses), color=BLUE, label="loss: how hard the next token is to guess")
+    other = axes.twinx()
+    other.plot(*zip(*[(int(s), int(n)) for s, n in read]), "o-", color=GREEN, markersize=4)
+    other.set(ylabel="answers read out of a context, of 40", ylim=(0, 42))
+    axes.plot([], [], "o-", color=GREEN, label="answers read out of a context")
+    figure.legend(loc="outside upper center", ncols=2)
+    axes.grid(alpha=0.3)
+    figure.savefig(path)
+
+
+if __name__ == "__main__":
+    if not (ADAPTERS / "results.json").exists():
+        sys.exit("run main.py first: the picture of the costs is drawn from its record")
+    employee(ASSETS / "employee.png")
+    when(ASSETS / "when.png")
+    cost(json.loads((ADAPTERS / "results.json").read_text("utf-8")), ASSETS / "cost.png")
+    pretraining(ASSETS / "pretraining.png")
+    shutil.copy(ADAPTERS / "loss.png", ASSETS / "loss.png")
