@@ -104,16 +104,3 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
 def test_main_py_is_short():
     """About 300 lines."""
     assert len((ROOT / "main.py").read_text().splitlines()) <= 335
-
-
-def test_the_readme_shows_this_run(lesson):
-    """Answers and counts as in the README; seconds and losses may differ on another machine."""
-    readme = (ROOT / "README.md").read_text()
-    shown = Run.__new__(Run)
-    shown.out = "\n" + readme.split("<!-- transcript -->\n```text\n")[1].split("```")[0]
-    for act in ("Base model", "Prompt", "Fine-tuned model"):
-        assert len(shown.answers(act)) == 4
-        assert shown.answers(act) == lesson.answers(act)
-    rows = ("right answers", "ended by themselves", "tokens read for each", "tokens for 1,000")
-    for row in (*rows, "same answer in other words"):
-        assert shown.row(row) == lesson.row(row)

@@ -1,6 +1,5 @@
 """Setting up: init.sh on a fresh clone, and again; the README's commands; the style of the code."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -20,22 +19,6 @@ def test_readme_begins_with_the_two_commands():
     commands = re.findall(r"^bash init\.sh && .*$", readme, re.MULTILINE)
     assert commands[0] == "bash init.sh && .venv/bin/python3 main.py"
     assert "bash init.sh && .venv/bin/python3 -m pytest" in commands[1]
-
-
-@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
-@pytest.mark.slow
-def test_the_two_commands_on_a_fresh_clone(tmp_path):
-    clone = tmp_path / "a fresh clone"
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    env = {"PIP_NO_CACHE_DIR": "1"}
-    first = sh("bash init.sh && .venv/bin/python3 main.py", clone, env={**os.environ, **env})
-    assert first.returncode == 0, first.stderr
-    assert "My first name is Sharon." in first.stdout
-    again = sh("bash init.sh && .venv/bin/python3 -m pytest --collect-only -q", clone)
-    assert again.returncode == 0 and "test_lesson.py" in again.stdout, again.stdout
-    assert again.stdout.startswith("ready"), "init.sh, run again, changes nothing"
-    assert sh("source .venv/bin/activate && python3 main.py --help", clone).returncode == 0
-    assert sh("git status --porcelain", clone).stdout == ""
 
 
 def fake(folder, **programs):

@@ -1,0 +1,118 @@
+"""The README is true: its commands run as they stand and print what it shows, its links lead somewhere."""
+
+import os
+import re
+import subprocess
+
+import pytest
+from conftest import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks():
+    """(kind, the note in the comment above it, text) of each block of code, in order."""
+    pattern = r"(?:<!-- (?P<note>.*?) -->\n)?```(?P<kind>\w+)\n(?P<text>.*?)```\n"
+    return [
+        (found["kind"], found["note"] or "", found["text"])
+        for found in re.finditer(pattern, README, re.DOTALL)
+    ]
+
+
+def comparable(text, note=""):
+    """A text's lines, less what another machine may well print otherwise: seconds, losses, steps."""
+    number = r"-?\d[\d,.]*(e-?\d+)?%?" if "figures may differ" in note else r"\d+\.\d+%?"
+    lines = [re.sub(number, "#", " ".join(line.split())) for line in text.splitlines()]
+    varies = ("step ", "Cost: ", "Kept: ", "Perplexity ", "A token of ")
+    return [line for line in lines if line and line != "…" and not line.startswith(varies)]
+
+
+def assert_shown(shown, printed, note):
+    """Every line that is shown was printed, in this order."""
+    printed = iter(comparable(printed, note))
+    for line in comparable(shown, note):
+        assert line in printed, f"not printed (here): {line}"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a git checkout")
+def test_every_command_works_in_a_fresh_clone_and_prints_what_is_shown(tmp_path):
+    """From the first, which sets all up, to the last; nothing but the clone and the registries."""
+    clone = tmp_path / "a fresh clone"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
+    env, printed, ran = {**os.environ, "PIP_NO_CACHE_DIR": "1"}, "", 0
+    for kind, note, text in blocks():
+        if kind == "bash" and not note.startswith("not run: "):
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", text],
+                cwd=clone, env=env, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
+            printed, ran = done.stdout, ran + 1
+        elif kind == "text":
+            assert note.startswith("output"), "a transcript that is compared with nothing"
+            assert_shown(text, printed, note)
+    assert ran >= 7
+    again = subprocess.run(
+        ["bash", "init.sh"], cwd=clone, check=True, capture_output=True, text=True
+    )
+    assert again.stdout.startswith("ready"), "init.sh, run again, changes nothing"
+    activated = ["bash", "-c", "source .venv/bin/activate && python3 main.py --help"]
+    subprocess.run(activated, cwd=clone, check=True, capture_output=True)
+
+
+def test_what_is_not_run_says_why():
+    commands = [(note, text) for kind, note, text in blocks() if kind == "bash"]
+    assert len(commands) >= 10
+    for note, text in commands:
+        assert not note or re.match(r"not run: .{10,}", note), text
+
+
+def test_the_transcript_is_of_this_run(lesson):
+    """Answers and counts; seconds, losses and steps may differ on another machine."""
+    note, shown = next((note, text) for kind, note, text in blocks() if kind == "text")
+    of_this_run = shown.split("Ask it again:")[0].replace("in adapters", "")
+    assert "My first name is Sharon." in of_this_run and "tokens for 1,000" in of_this_run
+    printed = re.sub(r"(Saved: .* in ).*", r"\1", lesson.out)
+    assert_shown(of_this_run, printed, note)
+
+
+def test_code_that_is_shown_stands_in_main_py():
+    shown = [text for kind, note, text in blocks() if kind == "python"]
+    assert shown and all(text in (ROOT / "main.py").read_text() for text in shown)
+
+
+def anchor(heading):
+    """The anchor that GitHub gives a heading."""
+    return "#" + re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def test_every_link_inside_leads_somewhere():
+    headings = {anchor(text) for text in re.findall(r"^#+ (.+)$", README, re.MULTILINE)}
+    links = re.findall(r"\]\(([^)]+)\)", README)
+    inside = [link for link in links if not link.startswith("https://")]
+    assert len(inside) >= 20
+    for link in inside:
+        assert link in headings if link.startswith("#") else (ROOT / link).exists(), link
+
+
+def test_every_picture_says_in_words_what_it_shows():
+    pictures = re.findall(r"!\[(.*?)\]\((.+?)\)", README)
+    assert {path for _, path in pictures} == {
+        f"assets/{p.name}" for p in (ROOT / "assets").glob("*.png")
+    }
+    assert all(len(words) > 40 for words, _ in pictures)
+
+
+def test_functions_and_options_that_are_named_exist():
+    import main
+
+    for name in ("load_model", "make_manual", "train", "answer", "evaluate", "encode", "loss_fn"):
+        assert f"`{name}`" in README and callable(getattr(main, name))
+    offered = set(re.findall(r'option\("(--[\w-]+)"', (ROOT / "main.py").read_text()))
+    assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
+
+
+def test_it_takes_about_twenty_minutes():
+    """4,000 to 5,000 words, without what folds away, commands and outputs."""
+    assert 3000 <= len(re.sub(r"```.*?```", "", README, flags=re.DOTALL).split()) <= 5000
