@@ -4,6 +4,7 @@
 python3 assets/by_hand.py
 """
 
+import os
 import random
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ import checks
 import main
 
 mx.random.seed(0)
-model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
+model, tokenizer, _ = main.load_model(os.path.relpath(ROOT / "assets" / "base-model"))
 example = next(
     e for e in checks.load_examples(ROOT / "data" / "train.jsonl") if "Whit" in e.completion
 )

@@ -71,7 +71,7 @@ def test_what_is_not_run_says_why():
 def test_the_transcript_is_of_this_run(lesson):
     """Answers and counts; seconds, losses and steps may differ on another machine."""
     note, shown = next((note, text) for kind, note, text in blocks() if kind == "text")
-    of_this_run = shown.split("Ask it again:")[0].replace("in adapters", "")
+    of_this_run = shown.split("Ask it again:")[0].replace("in adapters", "in")
     assert "My first name is Sharon." in of_this_run and "tokens for 1,000" in of_this_run
     printed = re.sub(r"(Saved: .* in ).*", r"\1", lesson.out)
     assert_shown(of_this_run, printed, note)
