@@ -242,12 +242,13 @@ def test_a_person_judges(adapters, lesson, tmp_path):
 
 
 @pytest.mark.slow
-def test_answers_stand_in_random_order(adapters, lesson, tmp_path):
-    folder = shutil.copytree(adapters, tmp_path / "adapters")
+def test_answers_stand_in_random_order(tmp_path):
+    """And where nothing is saved yet, it trains first."""
     chosen = []
-    for _ in range(2):
-        judge(folder, ["1"] * 12)
-        record = json.loads((folder / "results.json").read_text("utf-8"))
+    for number in range(2):
+        run = judge(tmp_path / "adapters", ["1"] * 12)
+        assert ("step " in run.stdout) == (number == 0)
+        record = json.loads((tmp_path / "adapters" / "results.json").read_text("utf-8"))
         chosen += [j["chosen"] == "fine-tuned" for j in record["judgments"]]
     assert 0 < sum(chosen) < len(chosen) == 24  # all alike: 1 in 8 million
 
