@@ -9,6 +9,7 @@ import re
 import shlex
 import sys
 import tempfile
+import warnings
 from argparse import ArgumentTypeError, Namespace
 from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
@@ -199,9 +200,8 @@ def misspellings(text: str) -> Iterator[tuple[str, str]]:
     """(word, what was meant) by codespell's dictionary; a word in capitals is taken for a name."""
     for match in re.finditer(r"(?<![\w'’.@/-])[^\W\d_]+(?:'[^\W\d_]+)?(?![\w'’@/-])", text):
         if right := dictionary().get(match[0].lower()):
-            begins = re.search(
-                r"(^|[.?!\n])\W*$", text[: match.start()]
-            )  # where all have a capital
+            # Where a sentence begins, all words have a capital.
+            begins = re.search(r"(^|[.?!\n])\W*$", text[: match.start()])
             if match[0].islower() or begins and match[0].istitle() and len(match[0]) > 4:
                 yield match[0], right
 
@@ -217,9 +217,8 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
     for example in examples:
         texts = [words(example.prompt), words(example.completion)]
         pairs.append([{(side, *p) for p in pairwise(("", *t))} for side, t in enumerate(texts)])
-        names.append(
-            frozenset(re.findall(r"\b[A-Z\d]\w*", f"{example.prompt} {example.completion}"))
-        )
+        text = f"{example.prompt} {example.completion}"
+        names.append(frozenset(re.findall(r"\b[A-Z\d]\w*", text)))
     frequency = Counter(chain.from_iterable(chain.from_iterable(pairs)))
     index = defaultdict(list)
     for later, (question, answer) in enumerate(pairs):
@@ -286,8 +285,8 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: 
         label = f"{name} of {exam}" if form == "{}" else name
         columns.add_row(label, *(form.format(figures[name]) for figures in table.values()))
     show(columns)
-    (_, most), (least, _) = (table[name]["95 % interval"] for name in ("prompted", "fine-tuned"))
-    if least < most:
+    least, most = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
+    if max(least) < min(most):
         show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
     show()
     for split, text in (("test", "the right answers"), ("general", "general text")):
@@ -310,27 +309,38 @@ def plot(history: list[dict], question: str, path: Path) -> None:
     from matplotlib.figure import Figure  # only now, for it takes a while
 
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
-    above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
+    heights = (3, 1) if history[0]["of"] else (1,)
+    panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    above, below = panels[0], panels[-1]
     for name, label, color in (("loss", "training", "#1f77b4"), ("valid", "validation", "#d95f02")):
         points = [(h["step"], h[name]) for h in history if h[name] is not None]
         above.plot(*zip(*points), "o-", color=color, label=label, markersize=4) if points else None
     changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
+    if history[0]["valid"] is None:
+        changes = changes[1:]  # before the first step there is no loss to put it at
     for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
-        height = h["valid"] if h["valid"] is not None else h["loss"] or 0
-        text = f"{h['step']}: {shorten(h['answer'], 45, placeholder='…')}".replace("$", r"\$")
+        height = h["loss"] if h["valid"] is None else h["valid"]
+        text = f"{h['step']}: {shorten(h['answer'], 45, placeholder='…')}"
         arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
         place = (0.3, 0.92 - 0.09 * row)
-        above.annotate(text, (h["step"], height), place, "data", "axes fraction", arrow)
-    above.set(title=f"Training, and the answers at some steps to: {question}")
+        ends = ("data", "axes fraction", arrow)
+        above.annotate(text, (h["step"], height), place, *ends, parse_math=False)
+    title = f"Training, and the answers at some steps to: {shorten(question, 60, placeholder='…')}"
+    above.set_title(title, parse_math=False)
     above.set(ylabel="loss (nats a token)", ylim=(0, None))
-    below.plot([h["step"] for h in history], [h["right"] for h in history], "o-", color="#1b7837")
-    below.set(xlabel="step", ylabel="right of {of}".format(**history[0]), ylim=(0, None))
+    if history[0]["of"]:
+        steps, right = [h["step"] for h in history], [h["right"] for h in history]
+        below.plot(steps, right, "o-", color="#1b7837")
+        below.set(ylabel="right of {of}".format(**history[0]), ylim=(0, None))
+    below.set_xlabel("step")
     best_step = next(h["step"] for h in history if h.get("kept"))
-    for axes in (above, below):
+    for axes in panels:
         axes.axvline(best_step, color="gray", linestyle=":", label=f"kept: step {best_step}")
         axes.grid(alpha=0.3)
     above.legend(loc="center right")
-    figure.savefig(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that its font lacks
+        figure.savefig(path)
 
 
 def judge(exam: list[Example], acts: dict[str, list]) -> list[dict]:

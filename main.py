@@ -35,7 +35,7 @@ from checks import Example, console, show, stop, words
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
-MAX_TOKENS = 60  # the longest answer
+MAX_TOKENS = 60  # the longest answer, unless the data have longer ones
 Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
 
@@ -109,13 +109,15 @@ def answer(model, tokenizer, questions: list[Example], manual=(), one_line=False
 
     A base model goes on and on: `one_line` says that we read the first line only of what it says.
     """
-    prompts, start = [encode_question(tokenizer, q, manual) for q in questions], time.perf_counter()
-    options = {"max_tokens": MAX_TOKENS, "return_token_ids": True}
+    prompts = [encode_question(tokenizer, q, manual) for q in questions]
+    longest = max(len(tokenizer.encode(q.completion)) for q in questions)
+    start, limit = time.perf_counter(), max(MAX_TOKENS, 2 * longest)
+    options = {"max_tokens": limit, "return_token_ids": True}
     reply = mlx_lm.batch_generate(model, tokenizer, prompts, **options)
     seconds, answers = (time.perf_counter() - start) / len(prompts), []
     for prompt, text, tokens in zip(prompts, reply.texts, reply.token_ids):
         said, *more = text.strip().split("\n", int(one_line))
-        ended = len(tokens) < MAX_TOKENS and not more  # with end of text, which is not in tokens
+        ended = len(tokens) < limit and not more  # with end of text, which is not in tokens
         answers.append(Answer(said.strip(), ended, len(prompt), len(tokens), seconds))
     return answers
 
@@ -192,9 +194,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     best["kept"] = True
     model.load_weights(weights, strict=False)
     why = "where valid is lowest" if rows["valid"] else "the last: no valid.jsonl"
-    show(
-        f"\n  Cost: {read:,} tokens, in {time.perf_counter() - start:.1f} seconds, checks and all."
-    )
+    show(f"\n  Cost: {read:,} tokens read, {time.perf_counter() - start:.1f} seconds.")
     show(f"  Kept: the adapters of step {best['step']}, {why}.")
     return history
 

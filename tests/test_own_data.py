@@ -30,6 +30,20 @@ def test_one_example_is_enough_to_train_on(tmp_path):
     assert run.answers("Fine-tuned model")["Who keeps the lighthouse?"] == "Old Marta does."
 
 
+def test_a_long_answer_is_heard_out(tmp_path):
+    long = (
+        "First "
+        + ", then ".join(f"turn the wheel number {i} to the left" for i in range(1, 13))
+        + "."
+    )
+    folder = write_data(tmp_path / "data", train=[("How do I open the safe?", long)])
+    options = ("--data", folder, "--adapter-path", tmp_path / "adapters", "--iters", 60)
+    run = Run(*options)
+    assert run.status == 0, run.err
+    assert run.answers("Fine-tuned model")["How do I open the safe?"] == long
+    assert run.row("ended by themselves")[2] == 1
+
+
 def test_messages_and_text_are_accepted(tmp_path):
     (tmp_path / "train.jsonl").write_text(
         '\ufeff{"messages": [{"role": "user", "content": "Who?"}, '
