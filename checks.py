@@ -389,12 +389,13 @@ def what_next(args: Namespace, prompt: str) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     again = [word for word in again if word != "--judge"]
+    real = ["--model", "HuggingFaceTB/SmolLM2-135M", "--adapter-path", "smollm2"]
     ask = [again[0], "-m", "mlx_lm", "generate", "--model", args.model, "--prompt", prompt]
     for why, command in (
         ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
         ("Judge the answers yourself", [*again, "--judge"]),
         (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
-        ("Teach a real LLM, of 270 MB", [*again, "--model", "HuggingFaceTB/SmolLM2-135M"]),
+        ("Teach a real LLM, of 270 MB", [*again, *real]),
     ):
         show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
 

@@ -194,7 +194,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     best["kept"] = True
     model.load_weights(weights, strict=False)
     why = "where valid is lowest" if rows["valid"] else "the last: no valid.jsonl"
-    show(f"\n  Cost: {read:,} tokens read, {time.perf_counter() - start:.1f} seconds.")
+    show(f"\n  Cost: {read:,} tokens; {time.perf_counter() - start:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {best['step']}, {why}.")
     return history
 
