@@ -102,7 +102,7 @@ def pretraining(path: Path) -> None:
     losses = [
         (int(s), float(x)) for s, x in re.findall(r"^step (\d+) .*loss ([\d.]+)", log, re.MULTILINE)
     ]
-    read = re.findall(r"step (\d+) .*\n    answers from context: (\d+) of 40", log)
+    read = re.findall(r"step (\d+) .*\n(?:    says.*\n)?    answers from context: (\d+) of 40", log)
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (nats a token)", ylim=(0, 7))
     axes.plot(*zip(*losses), color=BLUE, label="loss: how hard the next token is to guess")

@@ -1,6 +1,7 @@
 """The embedded model is a real base model: it goes on with texts, and it can read."""
 
 import json
+import re
 from pathlib import Path
 
 import pretrain
@@ -118,3 +119,20 @@ def data():
         split: [(e.prompt, e.completion) for e in checks.load_examples(path)]
         for split, path in files.items()
     }
+
+
+def test_the_log_and_the_readme_show_what_the_model_says(base):
+    """After all steps: said anew by the weights. Of earlier steps the README shows what the log has."""
+    from tokenizers import Tokenizer
+
+    folder = ROOT / "assets" / "base-model"
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    lines = (folder / "pretrain.log").read_text().splitlines()
+    says = [line.strip() for line in lines if line.startswith("    says: ")]
+    assert says[-1] == pretrain.sample(base[0], tokenizer) and len(says) == 4
+    readme = (ROOT / "README.md").read_text("utf-8")
+    rows = re.findall(r"^\| (?:all )?[\d,]+ steps \| (.+) \|$", readme, re.MULTILINE)
+    assert len(rows) == 4
+    for row, line in zip(rows, says):
+        for cell in row.split(" | "):
+            assert f"-> '{cell.removesuffix('…').strip()}" in line
