@@ -58,7 +58,7 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
 
     The splits are train, which has to exist, valid, test, and general: texts of the kind that the
     model was pre-trained on, if such lie in its folder, or plain English. Without a test.jsonl, up
-    to a fifth of train is held out for it.
+    to a third of train is held out for it.
     """
     own, plain = Path(model) / "general.jsonl", Path(__file__).parent / "data" / "general.jsonl"
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
@@ -69,12 +69,13 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
         able = [e for e in data["train"] if e.prompt]
         said = Counter(e.completion for e in able)
         # One wording of each answer that has others, so that it can still be learnt; or just any.
-        able = [*{e.completion: e for e in able if said[e.completion] > 1}.values()] or able
-        data["test"] = random.sample(able, min(len(data["train"]) // 5, len(able)))
+        spare = [*{e.completion: e for e in able if said[e.completion] > 1}.values()]
+        most = len(data["train"]) // (3 if spare else 5)
+        data["test"] = random.sample(spare or able, min(most, len(spare or able)))
         held_out = {e.place for e in data["test"]}
         data["train"] = [e for e in data["train"] if e.place not in held_out]
-        why = f"{len(held_out)} examples of train.jsonl are held out from training for the exam"
-        show(f"No test.jsonl: {why if held_out else 'the exam is held on what is practised'}.")
+        kept = f"{len(held_out)} of the examples are kept for it, and not trained on"
+        show(f"No test.jsonl for the exam: {kept if held_out else 'it asks what was practised'}.")
     return data, *set_exam(data)
 
 

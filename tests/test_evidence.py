@@ -198,12 +198,13 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
     options = ("--data", tmp_path / "data", "--adapter-path", tmp_path / "a", "--iters", 1)
     run = Run(*options)
     assert run.status == 0, run.err
-    assert "No test.jsonl: 9 examples of train.jsonl are held out from training" in run.out
-    assert "Looked over 39 of train, 0 of valid, 9 of test" in run.out
+    kept = "12 of the examples are kept for it, and not trained on."
+    assert f"No test.jsonl for the exam: {kept}" in run.out
+    assert "Looked over 36 of train, 0 of valid, 12 of test" in run.out
     record = json.loads((tmp_path / "a" / "results.json").read_text("utf-8"))
-    examined = record["answers"][:9]
-    assert len({row["expected"] for row in examined}) == 9
-    taught = {row["expected"] for row in record["answers"][9:]}
+    examined = record["answers"][:12]
+    assert len({row["expected"] for row in examined}) == 12
+    taught = {row["expected"] for row in record["answers"][12:]}
     assert {row["expected"] for row in examined} <= taught
 
 
