@@ -25,6 +25,10 @@ from statistics import NormalDist
 from textwrap import shorten
 from typing import NoReturn
 
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+from mlx_lm.tuner.utils import load_adapters
 from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt
@@ -64,7 +68,8 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
     data["general"] = load_examples(own if own.is_file() else plain)
     if not data["train"]:
-        stop(f"{folder / 'train.jsonl'}: no examples; {LIKE_THIS}")
+        lacking = "no examples" if (folder / "train.jsonl").is_file() else "no such file"
+        stop(f"{folder / 'train.jsonl'}: {lacking}; {LIKE_THIS}")
     if not data["test"]:
         able = [e for e in data["train"] if e.prompt]
         said = Counter(e.completion for e in able)
@@ -117,6 +122,14 @@ def read_example(record: dict, place: str) -> Example:
     if last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
         raise ValueError
     return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
+
+
+def describe_manual(manual: list[Example], examples: list[Example]) -> str:
+    """How much of the examples is in the manual, which has one for each answer that fits."""
+    left = len({e.completion for e in examples if e.prompt}) - len(manual)
+    return f"a manual of {len(manual)} of {len(examples)} examples" + (
+        f"; {left} answers do not fit" if left else ""
+    )
 
 
 # ---- Error analysis: the data before training --------------------------------------------------
@@ -397,7 +410,7 @@ def what_next(args: Namespace, prompt: str) -> None:
         ("Judge the answers yourself", [*again, "--judge"]),
         (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
         ("Teach a real LLM, of 270 MB", [*again, *real]),
-    ):
+    )[: 3 if "--model" in again else 4]:
         show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
 
 
@@ -411,7 +424,33 @@ def converse(ask: Callable) -> None:
     show()
 
 
-def save_record(args: Namespace, record: dict, questions: list, acts: dict, history: list) -> None:
+def save_adapters(model: nn.Module, args: Namespace, lora: dict) -> None:
+    """Writes what was learnt, and only that, in mlx-lm's layout; `lora`: rank, scale and dropout."""
+    weights = dict(tree_flatten(model.trainable_parameters()))
+    config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": lora}
+    with written_whole(args.adapter_path) as folder:
+        mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
+        text = json.dumps({"model": args.model, **config}, indent=2)
+        (folder / "adapter_config.json").write_text(text + "\n")
+    numbers = sum(array.size for array in weights.values())
+    show(f"  Saved: {numbers:,} numbers, in {escape(str(args.adapter_path))}")
+
+
+def load_saved(model: nn.Module, args: Namespace) -> bool:
+    """Puts the adapters that were saved earlier into the model, if there are any."""
+    if not (args.adapter_path / "adapters.safetensors").exists():
+        return False
+    try:
+        load_adapters(model, str(args.adapter_path))
+    except (KeyError, TypeError, ValueError):
+        stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
+    show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
+    return True
+
+
+def save_record(
+    args: Namespace, record: dict, questions: list, acts: dict, history: list, reached: set
+) -> None:
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
     packages = ("mlx", "mlx-lm", "transformers", "datasets", "huggingface-hub")
     versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
@@ -420,6 +459,7 @@ def save_record(args: Namespace, record: dict, questions: list, acts: dict, hist
         "versions": versions | {"machine": platform.platform()},
         "data": {p.name: sha256(p.read_bytes()).hexdigest() for p in args.data.glob("*.jsonl")},
         **record,
+        "reached": sorted(reached),
         "answers": [
             {"question": example.prompt, "expected": example.completion, "from": example.place}
             | {name: answers[number]._asdict() for name, answers in acts.items()}
@@ -443,6 +483,12 @@ def save_record(args: Namespace, record: dict, questions: list, acts: dict, hist
 
 
 # ---- Surroundings ------------------------------------------------------------------------------
+def warn_without_openblas() -> None:
+    """MLX's own matrix products are slow on Linux's processors; init.sh sees to it that OpenBLAS is loaded."""
+    if sys.platform == "linux" and "/libopenblas" not in Path("/proc/self/maps").read_text():
+        show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
+
+
 def positive(kind: type) -> Callable[[str], float]:
     """The type of an option that takes a number above 0 and below 1e9."""
 

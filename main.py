@@ -5,7 +5,6 @@ Read main(), near the foot, first: it is the whole lesson. README.md is the cour
 """
 
 import argparse
-import json
 import math
 import os
 import random
@@ -25,7 +24,7 @@ import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers, load_adapters
+from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 from rich.markup import escape
 from rich.progress import track
@@ -98,8 +97,7 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
         where = "the processor, in float32"
-        if "/libopenblas" not in Path("/proc/self/maps").read_text():
-            show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
+        checks.warn_without_openblas()
     show(f"{escape(name)}: {get_total_parameters(model):,} parameters, on {where}")
     return model, tokenizer, config
 
@@ -205,12 +203,7 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     Settles what was left open: the steps by the size of the data, the rate by the model's width.
     """
     model.freeze()
-    if args.judge and (args.adapter_path / "adapters.safetensors").exists():
-        try:
-            load_adapters(model, str(args.adapter_path))
-        except (KeyError, TypeError, ValueError):
-            stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
-        show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
+    if args.judge and checks.load_saved(model, args):
         return []
     linear_to_lora_layers(model, args.num_layers, LORA)
     passes = min(max(1200 / len(rows["train"]), 3), 30)  # 1,200 examples seen, each 3 to 30 times
@@ -220,20 +213,8 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
         2048 / config.get("hidden_size", 2048)
     )
     history = train(model, rows, args, look)
-    save_adapters(model, args)
+    checks.save_adapters(model, args, LORA)
     return history
-
-
-def save_adapters(model, args: argparse.Namespace) -> None:
-    """Writes what was learnt, and only that, in mlx-lm's layout."""
-    weights = dict(tree_flatten(model.trainable_parameters()))
-    config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": LORA}
-    with checks.written_whole(args.adapter_path) as folder:
-        mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
-        config = json.dumps({"model": args.model, **config}, indent=2)
-        (folder / "adapter_config.json").write_text(config + "\n")
-    numbers = sum(array.size for array in weights.values())
-    show(f"  Saved: {numbers:,} numbers, in {escape(str(args.adapter_path))}")
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
@@ -284,9 +265,7 @@ def main(args: argparse.Namespace) -> None:
     acts = {"base": act("Base model: an employee with basic knowledge", questions, ask_base)}
 
     manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
-    left = len({e.completion for e in data["train"] if e.prompt}) - len(manual)
-    title = f"Prompt: she looks it up in a manual of {len(manual)} of {len(data['train'])} examples"
-    title += f"; {left} answers do not fit" if left else ""
+    title = f"Prompt: she looks it up in {checks.describe_manual(manual, data['train'])}"
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
     show("\n[bold cyan]Training[/]: she studies and practises\n")
@@ -304,9 +283,8 @@ def main(args: argparse.Namespace) -> None:
     checks.show_evaluation(table, len(exam), before, after, reached)
 
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    judgments = checks.judge(exam, acts) if args.judge else []
-    record |= {"reached": sorted(reached), "judgments": judgments}
-    checks.save_record(args, record, questions, acts, history)
+    record["judgments"] = checks.judge(exam, acts) if args.judge else []
+    checks.save_record(args, record, questions, acts, history, reached)
     checks.what_next(args, exam[0].prompt)
     if sys.stdin.isatty() and console.is_terminal and not args.judge:
         checks.converse(ask)

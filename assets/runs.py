@@ -12,6 +12,7 @@ import io
 import math
 import random
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -46,13 +47,13 @@ def run(rank: int, scale: float, rate: float) -> str:
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     main.LORA.update(rank=rank, scale=scale)
     args = argparse.Namespace(
-        judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0
+        model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0
     )
     ask = partial(main.answer, model, tokenizer, one_line=True)
     look = partial(checks.look, ask, exam[:1])
-    main.save_adapters = lambda model, args: None  # nothing is kept of it
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
+            args.adapter_path = Path(folder)  # nothing is kept of it
             history = main.fine_tune(model, rows, args, config, look)
     except SystemExit:
         return f"{rank:>4} {scale:>6} {rate:>8.1e}  the loss is no number"
