@@ -390,12 +390,12 @@ def tally(verdicts: list[dict], of: int) -> None:
         chosen = sum(v["chosen"] == name for v in shown)
         right = sum(name in (v["right"] or ["neither"]) for v in shown)
         if shown:
-            times = f"chosen {chosen:>2} times of {len(shown):>2}"
-            show(f"  {name:<10}  {times}, right {right:>2} times by the automatic score")
+            times = f"chosen {chosen:>2} of {len(shown):>2} times"
+            show(f"  {name:<10}  {times}; by the automatic score, {right:>2}")
     for v in verdicts:
         if v["chosen"] not in (v["right"] or ["neither"]):
-            said = f"you say {v['chosen']}, the score says {' or '.join(v['right']) or 'neither'}"
-            show(f"  You disagree: {escape(v['question'])} {said}.")
+            show(f"  You disagree: {escape(v['question'])}")
+            show(f"    you say {v['chosen']}, the score {' or '.join(v['right']) or 'neither'}")
 
 
 # ---- Afterwards --------------------------------------------------------------------------------
