@@ -140,20 +140,15 @@ def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 1)
     return total / tokens
 
 
-def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable) -> list[dict]:
-    """Trains what is not frozen, and leaves it as it was where the validation loss was lowest.
-
-    Ends early when that loss has not fallen in three checks. `look()` is how it answers by now.
-    Gives for each check: step, loss and valid (in nats), tokens read, look()'s, and which was kept.
-    """
-    every = max(args.iters // 20, 1)  # steps from one check to the next
+def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, list]:
+    """(the training step, the state that it changes): AdamW; the rate warms up, then fades away."""
     decay = {"name": "cosine_decay", "arguments": [args.learning_rate, args.iters]}
-    decay |= {"warmup": 2 * every, "warmup_init": args.learning_rate / (2 * every)}
+    decay |= {"warmup": warmup, "warmup_init": args.learning_rate / warmup}
     optimizer = optim.AdamW(build_schedule(decay), weight_decay=0.0)
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
     def step(*batch: mx.array) -> mx.array:
-        """One small change of the adapters; gives the loss, in nats, before it."""
+        """One small change of what is not frozen; gives the loss, in nats, before it."""
         (loss, _), gradients = loss_and_gradients(model, *batch)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(model, gradients)
@@ -162,7 +157,17 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     state = [model.state, optimizer.state]
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         step = partial(mx.compile, inputs=state, outputs=state)(step)
+    return step, state
 
+
+def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable) -> list[dict]:
+    """Trains what is not frozen, and leaves it as it was where the validation loss was lowest.
+
+    Ends early when that loss has not fallen in three checks. `look()` is how it answers by now.
+    Gives for each check: step, loss and valid (in nats), tokens read, look()'s, and which was kept.
+    """
+    every = max(args.iters // 20, 1)  # steps from one check to the next
+    step, state = make_step(model, args, warmup=2 * every)
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
     read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
