@@ -3,6 +3,8 @@
 import re
 import shutil
 import subprocess
+import sys
+from ctypes.util import find_library
 
 import pytest
 from conftest import ROOT
@@ -68,3 +70,12 @@ def test_init_says_in_one_line_what_is_missing(machine, tmp_path):
 def test_requirements_say_what_each_is_for():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w-]+(\[\w+\])?~=[\d.]+(; [^#]+)?  # .+", x) for x in lines)
+
+
+@pytest.mark.skipif(not find_library("openblas"), reason="OpenBLAS is not installed, or not needed")
+def test_every_python_of_the_environment_loads_openblas_first():
+    """So mlx_lm's own commands are fast as well."""
+    loaded = [sys.executable, "-c", "print(open('/proc/self/maps').read())"]
+    assert (
+        "/libopenblas" in subprocess.run(loaded, check=True, capture_output=True, text=True).stdout
+    )
