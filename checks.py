@@ -39,9 +39,9 @@ MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 # The prompt as a text, and as a chat; the place is the file and the line.
 Example = namedtuple("Example", "prompt messages completion place")
-STYLE = {"highlight": False, "emoji": False, "soft_wrap": True}  # a long line stays one line
-console = Console(**STYLE)
-paper = Console(**STYLE, record=True, width=100, file=StringIO())  # the screen, without what moves
+PLAIN = {"highlight": False, "emoji": False}
+console = Console(**PLAIN, soft_wrap=True)  # a long line stays one line
+paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen, less what moves
 
 
 def show(content: object = "") -> None:
