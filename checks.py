@@ -22,7 +22,6 @@ from io import StringIO
 from itertools import chain, pairwise
 from pathlib import Path
 from statistics import NormalDist
-from textwrap import shorten
 from typing import NoReturn
 
 import mlx.core as mx
@@ -75,8 +74,8 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
         said = Counter(e.completion for e in able)
         # One wording of each answer that has others, so that it can still be learnt; or just any.
         spare = [*{e.completion: e for e in able if said[e.completion] > 1}.values()]
-        most = len(data["train"]) // (3 if spare else 5)
-        data["test"] = random.sample(spare or able, min(most, len(spare or able)))
+        few = len(spare) < len(able) // 5
+        data["test"] = random.sample(able, len(able) // 5) if few else spare[: len(able) // 3]
         held_out = {e.place for e in data["test"]}
         data["train"] = [e for e in data["train"] if e.place not in held_out]
         kept = f"{len(held_out)} of the examples are kept for it, and not trained on"
@@ -119,7 +118,8 @@ def read_example(record: dict, place: str) -> Example:
         chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
     chat = [{"role": m["role"], "content": m["content"].strip()} for m in chat]
     *messages, last = chat
-    if last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
+    known = all(m["role"] in ("system", "user", "assistant") for m in chat)
+    if not known or last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
         raise ValueError
     return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
 
@@ -134,8 +134,14 @@ def describe_manual(manual: list[Example], examples: list[Example]) -> str:
 
 # ---- Error analysis: the data before training --------------------------------------------------
 def words(text: str) -> tuple[str, ...]:
-    """A text's words, without regard to case, space and punctuation."""
-    return tuple(re.findall(r"\w+", text.lower()))
+    """A text's words, without regard to case, space and punctuation; signs such as -5 or C++ stay."""
+    return tuple(word.strip(".,;:!?…\"'()“”‘’«»¿¡") or word for word in text.lower().split())
+
+
+def brief(text: str, most: int) -> str:
+    """A text on one line, cut after `most` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
 def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int) -> dict[str, list]:
@@ -146,7 +152,10 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
     findings, fitting = check_data(data), {}
     for split, examples in data.items():
         for example, (tokens, _) in zip(examples, rows[split]):
-            if len(tokens) > limit and split != "general":  # if it were cut, it would lose its end
+            if len(tokens) > limit and split in (
+                "train",
+                "valid",
+            ):  # if it were cut, it would lose its end
                 found = f"{named(example)}, {len(tokens)} tokens"
                 findings[f"Left out, of over {limit} tokens"].append(found)
         fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
@@ -194,7 +203,7 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
 
 def quote(text: str) -> str:
     """The first words of a text, on one line."""
-    return f'"{shorten(text, 60, placeholder=" …")}"'
+    return f'"{brief(text, 60)}"'
 
 
 def named(example: Example) -> str:
@@ -231,8 +240,8 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
     for example in examples:
         texts = [words(example.prompt), words(example.completion)]
         pairs.append([{(side, *p) for p in pairwise(("", *t))} for side, t in enumerate(texts)])
-        text = f"{example.prompt} {example.completion}"
-        names.append(frozenset(re.findall(r"\b[A-Z\d]\w*", text)))
+        text = re.findall(r"\w+", f"{example.prompt} {example.completion}")
+        names.append(frozenset(word for word in text if word[0].isupper() or word[0].isdigit()))
     frequency = Counter(chain.from_iterable(chain.from_iterable(pairs)))
     index = defaultdict(list)
     for later, (question, answer) in enumerate(pairs):
@@ -288,7 +297,7 @@ def show_check(check: dict) -> None:
     loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
     valid = "" if check["valid"] is None else f"valid {check['valid']:.3f}"
     right = f"right {check['right']:>2}" if check["of"] else ""
-    said = shorten(check["answer"], 31, placeholder=" …")
+    said = brief(check["answer"], 31)
     show(f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  [dim]→[/] {escape(said)}")
 
 
@@ -334,12 +343,12 @@ def plot(history: list[dict], question: str, path: Path) -> None:
         changes = changes[1:]  # before the first step there is no loss to put it at
     for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
         height = h["loss"] if h["valid"] is None else h["valid"]
-        text = f"{h['step']}: {shorten(h['answer'], 45, placeholder='…')}"
+        text = f"{h['step']}: {brief(h['answer'], 45)}"
         arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
         place = (0.3, 0.92 - 0.09 * row)
         ends = ("data", "axes fraction", arrow)
         above.annotate(text, (h["step"], height), place, *ends, parse_math=False)
-    title = f"Training, and the answers at some steps to: {shorten(question, 60, placeholder='…')}"
+    title = f"Training, and the answers at some steps to: {brief(question, 60)}"
     above.set_title(title, parse_math=False)
     above.set(ylabel="loss (nats a token)", ylim=(0, None))
     if history[0]["of"]:
@@ -408,7 +417,7 @@ def what_next(args: Namespace, prompt: str) -> None:
     for why, command in (
         ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
         ("Judge the answers yourself", [*again, "--judge"]),
-        (f"Teach it something else (edit {args.data / 'train.jsonl'} first)", again),
+        (f"Teach it something else (first edit what is in {args.data})", again),
         ("Teach a real LLM, of 270 MB", [*again, *real]),
     )[: 3 if "--model" in again else 4]:
         show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
@@ -420,7 +429,7 @@ def converse(ask: Callable) -> None:
     with suppress(EOFError, KeyboardInterrupt):
         while typed := console.input("[cyan]?[/] ").strip():
             (given,) = ask([Example(typed, [{"role": "user", "content": typed}], "", "")])
-            show(f"[dim]→[/] [bold]{escape(given.text)}[/]")
+            show(f"[dim]→[/] [bold]{escape(given.text)}[/]{'' if given.ended else ' [dim]…[/]'}")
     show()
 
 
@@ -441,9 +450,12 @@ def load_saved(model: nn.Module, args: Namespace) -> bool:
     if not (args.adapter_path / "adapters.safetensors").exists():
         return False
     try:
+        made_for = json.loads((args.adapter_path / "adapter_config.json").read_text())["model"]
         load_adapters(model, str(args.adapter_path))
     except (KeyError, TypeError, ValueError):
         stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
+    if made_for != args.model:
+        stop(f"--adapter-path {args.adapter_path}: the adapters in it are for --model {made_for}")
     show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
     return True
 
@@ -468,16 +480,19 @@ def save_record(
         "training": history,
     }
     earlier = args.adapter_path / "results.json"
-    if not history and earlier.is_file():  # judged without training: what was trained stays
-        earlier = json.loads(earlier.read_text("utf-8"))
-        record |= {name: earlier[name] for name in ("settings", "training") if name in earlier}
+    trained = bool(history) or not earlier.is_file()
+    if not trained:  # only judged: what else is on record stays
+        judged = record["judgments"]
+        record = json.loads(earlier.read_text("utf-8"))
+        record["judgments"] = judged or record["judgments"]
     with written_whole(args.adapter_path) as folder:
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        screen = paper.export_svg(title="main.py", clear=False)
-        # Without its fonts, which a browser would fetch from elsewhere.
-        screen = re.sub(r"@font-face \{.*?\}", "", screen, flags=re.DOTALL)
-        (folder / "lesson.svg").write_text(screen, encoding="utf-8")
+        if trained:
+            screen = paper.export_svg(title="main.py", clear=False)
+            # Without its fonts, which a browser would fetch from elsewhere.
+            screen = re.sub(r"@font-face \{.*?\}", "", screen, flags=re.DOTALL)
+            (folder / "lesson.svg").write_text(screen, encoding="utf-8")
         if history:
             plot(history, questions[0].prompt, folder / "loss.png")
 
@@ -501,6 +516,11 @@ def positive(kind: type) -> Callable[[str], float]:
     return number
 
 
+def layers(text: str) -> int:
+    """The type of --num-layers: so many, or -1 for all."""
+    return -1 if text == "-1" else positive(int)(text)
+
+
 def folder(text: str) -> Path:
     """The type of an option that names a folder, which need not be there yet."""
     if Path(text).exists() and not Path(text).is_dir():
@@ -519,7 +539,7 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def watch_network() -> set[str]:
-    """A set that from now on takes in each host that this program looks up or connects to."""
+    """A set that from now on takes in each host that Python code here looks up or connects to."""
     reached = set()
 
     def hook(event: str, args: tuple) -> None:

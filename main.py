@@ -17,7 +17,7 @@ from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
 
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}  # plain downloads only
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -67,9 +67,8 @@ def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
     """One example for each distinct answer, from the top, as many as fit into `room` tokens."""
     manual = []
     for example in reversed({e.completion: e for e in reversed(examples) if e.prompt}.values()):
-        if len(encode_question(tokenizer, example, [*manual, example])) > room:
-            break
-        manual.append(example)
+        if len(encode_question(tokenizer, example, [*manual, example])) <= room:
+            manual.append(example)
     return manual
 
 
@@ -102,21 +101,21 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     return model, tokenizer, config
 
 
-def answer(model, tokenizer, questions: list[Example], manual=(), one_line=False) -> list[Answer]:
-    """The likeliest answer to each question, all asked at once, with a manual or without.
+def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut=False) -> list:
+    """The likeliest Answer to each question, of at most `most` tokens, all asked at once.
 
-    A base model goes on and on: `one_line` says that we read the first line only of what it says.
+    A base model goes on and on: `cut` says that we read no more lines than there should be.
     """
-    prompts = [encode_question(tokenizer, q, manual) for q in questions]
-    longest = max(len(tokenizer.encode(q.completion)) for q in questions)
-    start, limit = time.perf_counter(), max(MAX_TOKENS, 2 * longest)
-    options = {"max_tokens": limit, "return_token_ids": True}
+    prompts, start = [encode_question(tokenizer, q, manual) for q in questions], time.perf_counter()
+    options = {"max_tokens": most, "return_token_ids": True}
     reply = mlx_lm.batch_generate(model, tokenizer, prompts, **options)
     seconds, answers = (time.perf_counter() - start) / len(prompts), []
-    for prompt, text, tokens in zip(prompts, reply.texts, reply.token_ids):
-        said, *more = text.strip().split("\n", int(one_line))
-        ended = len(tokens) < limit and not more  # with end of text, which is not in tokens
-        answers.append(Answer(said.strip(), ended, len(prompt), len(tokens), seconds))
+    for question, prompt, text, tokens in zip(questions, prompts, reply.texts, reply.token_ids):
+        lines = text.strip().split("\n")
+        read = question.completion.count("\n") + 1 if cut else len(lines)
+        ended = len(tokens) < most and len(lines) <= read  # by end of text, which is not in tokens
+        said = "\n".join(lines[:read]).strip()
+        answers.append(Answer(said, ended, len(prompt), len(tokens), seconds))
     return answers
 
 
@@ -264,17 +263,19 @@ def main(args: argparse.Namespace) -> None:
     data, exam, questions = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
-    ask = partial(answer, model, tokenizer)
-    ask_base = partial(ask, one_line=not tokenizer.has_chat_template)
+    rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
+    longest = max(len(tokens) - asked for tokens, asked in rows["train"] + rows["test"] if asked)
+    most = max(MAX_TOKENS, longest + 20)
+    ask = partial(answer, model, tokenizer, most)
+    ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 
     acts = {"base": act("Base model: an employee with basic knowledge", questions, ask_base)}
 
-    manual = make_manual(tokenizer, data["train"], limit - MAX_TOKENS)
+    manual = make_manual(tokenizer, data["train"], limit - most)
     title = f"Prompt: she looks it up in {checks.describe_manual(manual, data['train'])}"
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
     show("\n[bold cyan]Training[/]: she studies and practises\n")
-    rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     rows = checks.look_over(data, rows, limit)
     before = {s: held_out_loss(model, rows[s]) for s in ("test", "general") if rows[s]}
     quiz = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
@@ -304,7 +305,7 @@ if __name__ == "__main__":
     option("--batch-size", type=positive(int), default=8, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
-    option("--num-layers", type=int, default=-1, help="how many get adapters; -1 is all of them")
+    option("--num-layers", type=checks.layers, default=-1, help="how many get adapters; -1: all")
     option("--max-seq-length", type=positive(int), default=2048, help="most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")

@@ -49,15 +49,15 @@ def run(rank: int, scale: float, rate: float) -> str:
     args = argparse.Namespace(
         model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0
     )
-    ask = partial(main.answer, model, tokenizer, one_line=True)
-    look = partial(checks.look, ask, exam[:1])
+    ask = partial(main.answer, model, tokenizer, main.MAX_TOKENS)
+    look = partial(checks.look, partial(ask, cut=True), exam[:1])
     try:
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
             args.adapter_path = Path(folder)  # nothing is kept of it
             history = main.fine_tune(model, rows, args, config, look)
     except SystemExit:
         return f"{rank:>4} {scale:>6} {rate:>8.1e}  the loss is no number"
-    right = sum(map(checks.is_right, main.answer(model, tokenizer, exam), exam))
+    right = sum(map(checks.is_right, ask(exam), exam))
     kept = next(check["step"] for check in history if check.get("kept"))
     general = math.exp(main.held_out_loss(model, rows["general"]))
     size = sum(w.size for _, w in main.tree_flatten(model.trainable_parameters()))

@@ -51,7 +51,7 @@ def adapters(tmp_path_factory):
     return tmp_path_factory.mktemp("lesson") / "adapters"
 
 
-TERMINAL = "import pty, sys; sys.exit(pty.spawn(sys.argv[1:]) >> 8)"
+TERMINAL = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 PEAK = """import resource, subprocess, sys
 status = subprocess.run(sys.argv[1:]).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
@@ -87,7 +87,7 @@ def say(base, *texts):
     import main
 
     questions = [main.Example(text, [], "", "") for text in texts]
-    return [given.text for given in main.answer(*base, questions, one_line=True)]
+    return [given.text for given in main.answer(*base, 60, questions, cut=True)]
 
 
 def write_data(folder, **splits):

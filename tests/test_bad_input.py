@@ -22,6 +22,10 @@ LINES = {
     ),
     "a number": ('{"prompt": "Who?", "completion": 3}', "train.jsonl:2: "),
     "empty text": ('{"prompt": " ", "completion": "Me."}', "train.jsonl:2: "),
+    "an unknown role": (
+        '{"messages": [{"role": "human", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
+        "train.jsonl:2: ",
+    ),
     "no answer at the end": (
         '{"messages": [{"role": "user", "content": "Who?"}]}',
         "train.jsonl:2: ",
@@ -53,6 +57,7 @@ SETTINGS = {
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
     "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),
+    "no layers": (["--num-layers", "0"], "--num-layers"),
     "no room for any example": (["--max-seq-length", "2"], "--max-seq-length"),
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
     "no examples in a batch": (["--batch-size", "0"], "--batch-size"),

@@ -51,6 +51,16 @@ def test_the_table_can_be_recomputed_from_the_record(lesson, record):
     assert {name: shown_row(lesson, name) for name in expected} == expected
 
 
+def test_signs_and_marks_tell_answers_apart():
+    """Case, space and the punctuation of sentences do not count; what makes another answer does."""
+    import checks
+
+    same = [("At nine.", "at  nine"), ('"Yes", he said!', "yes he said")]
+    other = [("It is -5.", "It is 5."), ("C++", "C#"), ("+", "-"), ("👍", ""), ("की", "कि")]
+    assert all(checks.words(a) == checks.words(b) for a, b in same)
+    assert not any(checks.words(a) == checks.words(b) for a, b in other)
+
+
 def test_every_wording_is_asked(record):
     """Twelve facts in six wordings each: of the exam, of training, and of validation."""
     assert Counter(row["expected"] for row in record["answers"]).most_common()[-1][1] == 6
@@ -294,6 +304,6 @@ def test_the_screen_is_saved_as_a_picture(lesson, adapters):
     words = picture(adapters)
     for line in ("My first name is Sharon.", "Evaluation: she is examined on 12 questions"):
         assert line in lesson.out and line in words
-    assert "url(http" not in (adapters / "lesson.svg").read_text(
-        "utf-8"
-    )  # a browser that opens it fetches nothing
+    text = (adapters / "lesson.svg").read_text("utf-8")
+    assert "@font-face" not in text and "url(" in text  # a browser that opens it fetches nothing
+    assert all(link.startswith("#") for link in re.findall(r"url\(([^)]*)\)", text))

@@ -44,6 +44,26 @@ def test_a_long_answer_is_heard_out(tmp_path):
     assert run.row("ended by themselves")[2] == 1
 
 
+def test_an_answer_of_several_lines_counts_as_one(tmp_path):
+    """During training too, where no more lines are read than the answer has."""
+    pair = ("How do I start it?", "Open the lid.\nPress the button.")
+    folder = write_data(tmp_path / "data", train=[pair], valid=[pair])
+    options = ("--data", folder, "--adapter-path", tmp_path / "adapters", "--iters", 40)
+    run = Run(*options)
+    assert run.status == 0, run.err
+    assert run.row("right answers")[2] == 1, run.out
+    steps = [line for line in run.out.splitlines() if line.startswith("  step ")]
+    assert "right  0" in steps[0] and "right  1" in steps[-1]
+
+
+def test_without_test_data_labels_are_examined_too(tmp_path):
+    """Where few answers recur, as in a classification, a fifth of the examples is held out."""
+    pairs = [(f"Is the number {i} odd?", "yes" if i % 2 else "no") for i in range(50)]
+    folder = write_data(tmp_path / "data", train=pairs)
+    run = Run("--data", folder, "--adapter-path", tmp_path / "adapters", "--iters", 1)
+    assert "Looked over 40 of train, 0 of valid, 10 of test" in run.out, run.out + run.err
+
+
 def test_messages_and_text_are_accepted(tmp_path):
     (tmp_path / "train.jsonl").write_text(
         '\ufeff{"messages": [{"role": "user", "content": "Who?"}, '
