@@ -264,7 +264,7 @@ def is_right(given, example: Example) -> bool:
 
 
 def wilson(right: int, of: int) -> tuple[float, float]:
-    """The shares between which the true share of right answers lies, with 95 % certainty.
+    """Two shares, between which the true share of right answers lies in 95 of 100 such exams.
 
     Wilson's score interval (1927), which holds for few questions and for none or all right.
     """
@@ -454,7 +454,7 @@ def load_saved(model: nn.Module, args: Namespace) -> bool:
         load_adapters(model, str(args.adapter_path))
     except (KeyError, TypeError, ValueError):
         stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
-    if made_for != args.model:
+    if Path(made_for).name != Path(args.model).name:
         stop(f"--adapter-path {args.adapter_path}: the adapters in it are for --model {made_for}")
     show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
     return True
@@ -499,7 +499,7 @@ def save_record(
 
 # ---- Surroundings ------------------------------------------------------------------------------
 def warn_without_openblas() -> None:
-    """MLX's own matrix products are slow on Linux's processors; init.sh sees to it that OpenBLAS is loaded."""
+    """Says what makes MLX fast on Linux's processors, if it is not there; init.sh has it loaded."""
     if sys.platform == "linux" and "/libopenblas" not in Path("/proc/self/maps").read_text():
         show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
 
@@ -508,6 +508,7 @@ def positive(kind: type) -> Callable[[str], float]:
     """The type of an option that takes a number above 0 and below 1e9."""
 
     def number(text: str) -> float:
+        """The number; argparse shows the error as one line."""
         with suppress(ValueError):
             if 0 < kind(text) < 1e9:
                 return kind(text)
@@ -543,6 +544,7 @@ def watch_network() -> set[str]:
     reached = set()
 
     def hook(event: str, args: tuple) -> None:
+        """Called by Python at each event that it audits (PEP 578)."""
         if event in ("socket.connect", "socket.getaddrinfo"):
             address = args[event == "socket.connect"]
             reached.add(str(address[0] if isinstance(address, tuple) else address))

@@ -71,16 +71,33 @@ def test_time_and_memory(lesson):
     assert lesson.peak <= 1e9, f"{lesson.peak / 1e6:.0f} MB"
 
 
-def test_same_seed_same_answers_with_no_network_at_all(lesson, adapters, tmp_path):
-    cut_off = ("unshare", "-rn")
-    if not shutil.which("unshare") or subprocess.run([*cut_off, "true"], check=False).returncode:
-        pytest.skip("unshare -n, which takes the network away, is not permitted here")
-    again = Run("--adapter-path", tmp_path / "a", before=cut_off)
-    assert again.status == 0, again.err
+CUT_OFF = ("unshare", "-rn")  # takes the network away
+
+
+def can_be_cut_off():
+    return (
+        shutil.which("unshare") and not subprocess.run([*CUT_OFF, "true"], check=False).returncode
+    )
+
+
+@pytest.fixture(scope="module")
+def again(tmp_path_factory):
+    """The lesson once more; with no network at all, where that can be arranged. And its adapters."""
+    folder = tmp_path_factory.mktemp("again")
+    return Run("--adapter-path", folder, before=CUT_OFF if can_be_cut_off() else ()), folder
+
+
+def test_it_works_without_any_network(again):
+    if not can_be_cut_off():
+        pytest.skip("unshare -n is not permitted here")
+    assert again[0].status == 0, again[0].err
+
+
+def test_same_seed_same_answers(lesson, adapters, again):
     for act in ("Base model", "Prompt", "Fine-tuned model"):
-        assert again.answers(act) == lesson.answers(act)
+        assert again[0].answers(act) == lesson.answers(act)
     weights = "adapters.safetensors"
-    assert (tmp_path / "a" / weights).read_bytes() == (adapters / weights).read_bytes()
+    assert (again[1] / weights).read_bytes() == (adapters / weights).read_bytes()
 
 
 @pytest.mark.slow

@@ -49,14 +49,17 @@ def test_every_command_works_in_a_fresh_clone_and_prints_what_is_shown(tmp_path)
             )  # fmt: skip
             assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
             printed, ran = done.stdout, ran + 1
+            if ran == 1:
+                status = ["git", "status", "--porcelain"]
+                assert subprocess.check_output(status, cwd=clone) == b"", "the lesson leaves traces"
         elif kind == "text":
             assert note.startswith("output"), "a transcript that is compared with nothing"
             assert_shown(text, printed, note)
     assert ran >= 7
-    again = subprocess.run(
-        ["bash", "init.sh"], cwd=clone, check=True, capture_output=True, text=True
-    )
+    tests = ["bash", "-c", "bash init.sh && .venv/bin/python3 -m pytest --collect-only -q"]
+    again = subprocess.run(tests, cwd=clone, check=True, capture_output=True, text=True)
     assert again.stdout.startswith("ready"), "init.sh, run again, changes nothing"
+    assert "test_lesson.py" in again.stdout
     activated = ["bash", "-c", "source .venv/bin/activate && python3 main.py --help"]
     subprocess.run(activated, cwd=clone, check=True, capture_output=True)
 
