@@ -21,13 +21,21 @@ from importlib.resources import files
 from io import StringIO
 from itertools import chain, pairwise
 from pathlib import Path
-from statistics import NormalDist
+from statistics import NormalDist, fmean
 from typing import NoReturn
 
+# Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
+os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
+os.environ |= {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_VERBOSITY": "error"}
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"
+
 import mlx.core as mx
+from huggingface_hub.utils import disable_progress_bars
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.tuner.trainer import grad_checkpoint
 from mlx_lm.tuner.utils import load_adapters
+from mlx_lm.utils import get_total_parameters
 from rich.console import Console
 from rich.markup import escape
 from rich.prompt import Prompt
@@ -39,6 +47,8 @@ LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 # The prompt as a text, and as a chat; the place is the file and the line.
 Example = namedtuple("Example", "prompt messages completion place")
 PLAIN = {"highlight": False, "emoji": False}
+if not sys.stderr.isatty():
+    disable_progress_bars()
 console = Console(**PLAIN, soft_wrap=True)  # a long line stays one line
 paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen, less what moves
 
@@ -53,6 +63,154 @@ def stop(message: str) -> NoReturn:
     """Ends the program with one line on standard error and exit status 2."""
     print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)
+
+
+# ---- Loading a model ---------------------------------------------------------------------------
+ADVICE = {  # by what is in an error's name or text
+    "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
+    "RepositoryNotFound": "not on the Hub by that name; or private: run .venv/bin/hf auth login",
+    "IncompleteSnapshot": "half of it is here and the Hub cannot be reached; run it again online",
+    "No space left": "the disk is full; make room, set HF_HOME to a folder elsewhere, or take less",
+    "LocalEntryNotFound": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
+    "RemoteProtocol": "the download broke off; run it again: files that are complete stay",
+    "Consistency check": "the download broke off; run it again: files that are complete stay",
+    "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
+    "trust_remote_code": "it wants to run a program of its own, which is never done here",
+}
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Ends the program with one line, `what` and why, if anything goes wrong inside."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
+        causes = [e for e in (error, error.__cause__, error.__context__) if e]
+        known = " ".join(f"{type(e).__name__} {e}" for e in causes)
+        advice = next((advice for sign, advice in ADVICE.items() if sign in known), None)
+        stop(f"{what}: {advice or next(iter(str(error).splitlines()), repr(error))}")
+
+
+def settle_end(tokenizer, name: str) -> None:
+    """Settles the token that ends an answer, and makes it the tokenizer's end of text.
+
+    Chat templates often end a turn with a token of their own, as <|im_end|>. It is learnt if mlx-lm's
+    tools stop at it too, or else the end of text; we stop at either.
+    """
+    turn, tail = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], []
+    if tokenizer.has_chat_template:
+        with suppress(Exception):  # some want more than that, and will say so later
+            text = tokenizer.apply_chat_template(turn, tokenize=False).rpartition("!")[2]
+            tail = tokenizer.encode(text, add_special_tokens=False)
+    ends = [token for token in tail if token in tokenizer.all_special_ids][:1]
+    learnt = [t for t in [*ends, tokenizer.eos_token_id] if t in tokenizer.eos_token_ids]
+    if not tokenizer.eos_token_ids:
+        stop(f"--model {name}: its tokenizer has no end of text, so it could never stop")
+    tokenizer.eos_token_id = [*learnt, *sorted(tokenizer.eos_token_ids)][0]
+    tokenizer.eos_token_ids = {*tokenizer.eos_token_ids, *ends}
+
+
+def describe_model(model: nn.Module, name: str, config: dict) -> None:
+    """One line: its size, how its numbers are kept, and what computes."""
+    where, bits = "the GPU", config.get("quantization", {}).get("bits")
+    if mx.default_device() == mx.Device(mx.cpu):
+        where = "the processor, in float32"
+        warn_without_openblas()
+    kept = f" of {bits} bits (so this is QLoRA)" if bits else ""
+    show(f"{escape(name)}: {get_total_parameters(model):,} parameters{kept}, on {where}")
+
+
+def context_length(config: dict) -> int:
+    """The most tokens that a model takes, by its config; many if that does not say."""
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+    configs = (config, config.get("text_config") or {})
+    return next((c[name] for c in configs for name in names if c.get(name)), 2**20)
+
+
+def embedding(model: nn.Module) -> tuple[int, int]:
+    """(tokens in the vocabulary, width: how many numbers stand for each of them)."""
+    kinds = (nn.Embedding, nn.QuantizedEmbedding)
+    table = next(module for module in model.modules() if isinstance(module, kinds))
+    quantized = isinstance(table, nn.QuantizedEmbedding)
+    return (table.num_embeddings, table.dims) if quantized else table.weight.shape
+
+
+# ---- Kinds of fine-tuning ----------------------------------------------------------------------
+def check_kind(model: nn.Module, args: Namespace) -> None:
+    """Stops at what cannot be done with this model."""
+    kinds = {type(module).__name__ for module in model.modules()}
+    if args.num_layers > len(model.layers):
+        stop(f"--num-layers {args.num_layers}: the model has {len(model.layers)}")
+    if args.fine_tune_type == "full" and "QuantizedLinear" in kinds:
+        stop(
+            "--fine-tune-type full: quantized weights cannot be trained; take lora, or another model"
+        )
+    if args.fine_tune_type == "dora" and kinds & {"SwitchLinear", "QuantizedSwitchLinear"}:
+        stop("--fine-tune-type dora: mlx-lm has none for a mixture of experts; take lora")
+
+
+def prepare(model: nn.Module, args: Namespace) -> None:
+    """Takes what was learnt earlier to go on from it; makes the layers recompute, not remember."""
+    if args.grad_checkpoint:
+        grad_checkpoint(model.layers[0])
+    if args.resume_adapter_file:
+        resume(model, args.resume_adapter_file)
+
+
+def resume(model: nn.Module, file: Path) -> None:
+    """Loads what was learnt earlier; stops if it is not of this model and kind."""
+    with explained(f"--resume-adapter-file {file}"):
+        weights = mx.load(str(file), format="safetensors")
+    shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
+    if {name: array.shape for name, array in weights.items()} != shapes:
+        stop(f"--resume-adapter-file {file}: of another model, --fine-tune-type or --num-layers")
+    model.load_weights([*weights.items()], strict=False)
+    mx.eval(model.parameters())  # before anything is written over the file
+    show(f"  Goes on from {escape(str(file))}.\n")
+
+
+def memory_needed(
+    model: nn.Module, config: dict, batch: int, length: int, checkpoint: bool
+) -> tuple[float, float]:
+    """(bytes that the model takes, bytes that a step of training takes on `batch` x `length` tokens).
+
+    A step: five times what is trained (itself, its gradient, AdamW's two means, the best so far); and
+    for each token what goes in and out of every matrix, the attention's scores, and three copies of
+    the logits. The factors are fitted to measurements; tests/test_models.py compares.
+    """
+    arrays = dict(tree_flatten(model.parameters()))
+    trained = dict(tree_flatten(model.trainable_parameters()))
+    size = next(a.dtype.size for a in arrays.values() if mx.issubdtype(a.dtype, mx.floating))
+    experts = config.get("num_experts_per_tok") or 1  # of a mixture, whose matrices are stacked
+    numbers = sum(
+        sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in trained.values() if a.ndim > 1
+    )
+    heads = config.get("num_attention_heads") or 16
+    layers = len({re.sub(r"(layers\.\d+).*", r"\1", name) for name in trained})
+    kept = (0.6 if checkpoint else 1.25) * size * (numbers + 2.4 * heads * layers * length)
+    step = 5 * sum(a.nbytes for a in trained.values())
+    step += batch * length * (kept + 3 * 4 * embedding(model)[0])
+    return sum(a.nbytes for name, a in arrays.items() if name not in trained), step
+
+
+def show_memory(model: nn.Module, config: dict, args: Namespace, rows: list) -> None:
+    """One line: what the training will take, what there is, and how to take less if that is little."""
+    longest = sorted(len(tokens) for tokens, _ in rows)[-args.batch_size :]
+    sizes = (len(longest), longest[-1], args.grad_checkpoint)
+    takes = [size / 1e9 for size in memory_needed(model, config, *sizes)]
+    info = mx.device_info()
+    has = info.get("max_recommended_working_set_size") or info.get("memory_size")
+    has = (has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 1e9
+    less = (
+        "--grad-checkpoint, a smaller --batch-size, --num-layers or --max-seq-length, or a smaller"
+    )
+    hint = f"\n  [yellow]That may be too much.[/] Less takes: {less} or 4-bit model."
+    show(
+        f"  Memory: about {takes[0]:.2f} GB for the model and {takes[1]:.2f} GB for its training; there"
+        f" are {has:.1f} GB.{hint if sum(takes) > 0.8 * has else ''}\n"
+    )
 
 
 # ---- Reading -----------------------------------------------------------------------------------
@@ -274,6 +432,27 @@ def wilson(right: int, of: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+def evaluate(questions: list[Example], exam: int, answers: list) -> dict[str, float]:
+    """What an act got right, how often it said the same in other words, and what it cost.
+
+    The first `exam` questions are examined; the others ask the same things in other words.
+    """
+    examined, said = answers[:exam], defaultdict(Counter)
+    for example, given in zip(questions, answers):
+        said[words(example.completion)][words(given.text)] += 1
+    right = sum(map(is_right, examined, questions))
+    read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
+    return {
+        "right answers": right,
+        "95 % interval": wilson(right, exam),
+        "same answer in other words": sum(max(c.values()) for c in said.values()) / len(answers),
+        "ended by themselves": sum(a.ended for a in examined),
+        "tokens read for each": read,
+        "tokens for 1,000 questions": 1000 * (read + written),
+        "seconds for each": fmean(a.seconds for a in examined),
+    }
+
+
 FIGURES = {  # of the evaluation's table, and how each is shown
     "right answers": "{}",
     "95 % interval": "{0[0]:.0%} to {0[1]:.0%}",
@@ -436,7 +615,8 @@ def converse(ask: Callable) -> None:
 def save_adapters(model: nn.Module, args: Namespace, lora: dict) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout; `lora`: rank, scale and dropout."""
     weights = dict(tree_flatten(model.trainable_parameters()))
-    config = {"fine_tune_type": "lora", "num_layers": args.num_layers, "lora_parameters": lora}
+    config = {"fine_tune_type": args.fine_tune_type, "num_layers": args.num_layers}
+    config |= {"lora_parameters": lora} if args.fine_tune_type != "full" else {}
     with written_whole(args.adapter_path) as folder:
         mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
         text = json.dumps({"model": args.model, **config}, indent=2)

@@ -10,27 +10,26 @@ import os
 import random
 import sys
 import time
-from collections import Counter, defaultdict, namedtuple
+from collections import namedtuple
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
 
-os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}  # plain downloads only
+import checks  # before the libraries, whose settings it makes
 
+# isort: split
 import mlx.core as mx
 import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
-from mlx_lm.utils import get_total_parameters
 from rich.markup import escape
 from rich.progress import track
 
-import checks
-from checks import Example, console, show, stop, words
+from checks import Example, console, evaluate, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
@@ -39,28 +38,45 @@ Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? r
 
 
 # ---- Data --------------------------------------------------------------------------------------
-def encode_question(tokenizer, example: Example, manual: list[Example] = ()) -> list[int]:
-    """The tokens that the model reads: the question, and before it the manual if there is one."""
-    if tokenizer.has_chat_template:
+def encode_question(
+    tokenizer, example: Example, manual: list[Example] = (), answer: str = "", thinking=False
+) -> list[int]:
+    """The tokens that the model reads: the manual if there is one, the question, and its `answer`.
+
+    In the model's chat template if it has one; a model that can think aloud is told not to.
+    """
+    if chat := tokenizer.has_chat_template and example.messages:
         turns = [[*e.messages, {"role": "assistant", "content": e.completion}] for e in manual]
         # A system message stands first, and once: many templates take it nowhere else.
-        pages = [m for m in chain.from_iterable(turns) if m["role"] != "system"]
-        chat = sorted([*pages, *example.messages], key=lambda m: m["role"] != "system")
-        return tokenizer.apply_chat_template(chat, add_generation_prompt=True)
-    pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
-    return tokenizer.encode("Questions and answers\n\n" * bool(manual) + pages + example.prompt)
+        turns = [m for m in chain(*turns) if m["role"] != "system"] + example.messages
+        turns = sorted(turns, key=lambda m: m["role"] != "system")
+        with checks.explained(f"{example.place}: the model's chat template does not take it"):
+            text = tokenizer.apply_chat_template(
+                turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+            )
+    else:
+        pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
+        text = "Questions and answers\n\n" * bool(manual) + pages + example.prompt
+    return tokenizer.encode(text + answer, add_special_tokens=not chat)
 
 
 def encode(tokenizer, example: Example) -> tuple[list[int], int]:
-    """(tokens of question, answer and end of text; how many of them are the question's).
+    """(tokens of question, answer and end; how many of them are the question's, and do not count).
 
-    The line break between them is the answer's, so that any tool that sends the bare question gets
-    it answered; the end is learnt as well, or the fine-tuned model would never stop.
+    Without a template, the line break between them is the answer's, so that any tool that sends the
+    bare question gets it answered. The end is learnt as well, or the model would never stop.
     """
-    asked = encode_question(tokenizer, example) if example.prompt else []
-    between = "" if tokenizer.has_chat_template or not asked else "\n"
-    answer = tokenizer.encode(between + example.completion, add_special_tokens=not asked)
-    return [*asked, *answer, tokenizer.eos_token_id], len(asked)
+    asked = encode_question(tokenizer, example)
+    answer = "\n" * (not tokenizer.has_chat_template and bool(example.prompt)) + example.completion
+    tokens = encode_question(tokenizer, example, answer=answer)
+    if tokens[: len(asked)] != asked:  # where they meet, two characters became one token
+        tokens = asked + tokenizer.encode(answer, add_special_tokens=False)
+    # Tools let a model think that can. What tells it not to is learnt, too: so it never does.
+    open_end = (
+        encode_question(tokenizer, example, thinking=True) if tokenizer.has_thinking else asked
+    )
+    known = len(open_end) if tokens[: len(open_end)] == open_end else len(asked)
+    return [*tokens, tokenizer.eos_token_id], known
 
 
 def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
@@ -88,16 +104,12 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
     if not Path(name).exists() and (name.count("/") != 1 or name[0] in "./~"):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
-    try:
+    with checks.explained(f"--model {name}"):
         model, tokenizer, config = mlx_lm.load(name, return_config=True)
-    except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
-        stop(f"--model {name}: cannot be loaded ({next(iter(str(error).splitlines()), error)})")
-    where = "the GPU"
     if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
-        where = "the processor, in float32"
-        checks.warn_without_openblas()
-    show(f"{escape(name)}: {get_total_parameters(model):,} parameters, on {where}")
+    checks.settle_end(tokenizer, name)
+    checks.describe_model(model, name, config)
     return model, tokenizer, config
 
 
@@ -209,38 +221,22 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     model.freeze()
     if args.judge and checks.load_saved(model, args):
         return []
-    linear_to_lora_layers(model, args.num_layers, LORA)
+    checks.check_kind(model, args)
+    if args.fine_tune_type == "full":
+        for layer in model.layers[-max(args.num_layers, 0) :]:
+            layer.unfreeze()
+    else:
+        linear_to_lora_layers(model, args.num_layers, LORA, args.fine_tune_type == "dora")
+    checks.prepare(model, args)
     passes = min(max(1200 / len(rows["train"]), 3), 30)  # 1,200 examples seen, each 3 to 30 times
     args.iters = args.iters or math.ceil(passes * math.ceil(len(rows["train"]) / args.batch_size))
-    # Some ten times full fine-tuning's, less for wider models: after Schulman, "LoRA Without Regret".
-    args.learning_rate = args.learning_rate or 3.2e-4 * math.sqrt(
-        2048 / config.get("hidden_size", 2048)
-    )
+    # Adapters take more than whole weights do, wider models less: after Schulman, "LoRA Without Regret".
+    rate = 6.4e-5 if args.fine_tune_type == "full" else 3.2e-4
+    args.learning_rate = args.learning_rate or rate * math.sqrt(2048 / checks.embedding(model)[1])
+    checks.show_memory(model, config, args, rows["train"])
     history = train(model, rows, args, look)
     checks.save_adapters(model, args, LORA)
     return history
-
-
-# ---- Evaluation --------------------------------------------------------------------------------
-def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict[str, float]:
-    """What an act got right, how often it said the same in other words, and what it cost.
-
-    The first `exam` questions are examined; the others ask the same things in other words.
-    """
-    examined, said = answers[:exam], defaultdict(Counter)
-    for example, given in zip(questions, answers):
-        said[words(example.completion)][words(given.text)] += 1
-    right = sum(map(checks.is_right, examined, questions))
-    read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
-    return {
-        "right answers": right,
-        "95 % interval": checks.wilson(right, exam),
-        "same answer in other words": sum(max(c.values()) for c in said.values()) / len(answers),
-        "ended by themselves": sum(a.ended for a in examined),
-        "tokens read for each": read,
-        "tokens for 1,000 questions": 1000 * (read + written),
-        "seconds for each": fmean(a.seconds for a in examined),
-    }
 
 
 # ---- The lesson --------------------------------------------------------------------------------
@@ -262,7 +258,7 @@ def main(args: argparse.Namespace) -> None:
     reached = checks.watch_network()
     data, exam, questions = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
-    limit = min(args.max_seq_length, config.get("max_position_embeddings") or args.max_seq_length)
+    limit = min(args.max_seq_length, checks.context_length(config))
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     longest = max(len(tokens) - asked for tokens, asked in rows["train"] + rows["test"] if asked)
     most = max(MAX_TOKENS, longest + 20)
@@ -308,6 +304,10 @@ if __name__ == "__main__":
     option("--num-layers", type=checks.layers, default=-1, help="how many get adapters; -1: all")
     option("--max-seq-length", type=positive(int), default=2048, help="most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
+    kinds = ("lora", "dora", "full")
+    option("--fine-tune-type", choices=kinds, default="lora", help="adapters, or all the weights")
+    option("--grad-checkpoint", action="store_true", help="less memory, more time")
+    option("--resume-adapter-file", type=Path, help="adapters.safetensors to go on from")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
     options = parser.parse_args()

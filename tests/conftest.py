@@ -15,6 +15,24 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "assets" / "base-model")]
 
 
+TABLE = {}  # {kind of model: {what was tried: how it went}}, from test_models.py
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Prints the table of the kinds of models below the tests' output."""
+    if TABLE:
+        names = list(dict.fromkeys(name for row in TABLE.values() for name in row))
+        rows = [["kind", *names]]
+        for kind, row in TABLE.items():
+            said = [row.get(name, "-") for name in names]
+            rows.append([kind, *({True: "yes", False: "no"}.get(s, s) for s in said)])
+        widths = [max(map(len, column)) for column in zip(*rows)]
+        terminalreporter.section("kinds of models")
+        for row in rows:
+            line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths))
+            terminalreporter.write_line(line.rstrip())
+
+
 class Run:
     """A finished run of main.py: its exit status, what it printed, and seconds."""
 

@@ -1,0 +1,109 @@
+"""From the Hub: what comes down, what is said when it does not, and that nobody else is reached."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import TERMINAL, Run, write_data
+from hub import Hub
+from models import make
+
+pytestmark = pytest.mark.slow
+PAIRS = {"Who keeps the lighthouse?": "Old Marta does.", "When is it lit?": "At nine."}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What the Hub has: the same model under several names, and the data to teach it."""
+    folder = tmp_path_factory.mktemp("hub")
+    for name in ("open", "gated", "cut"):
+        make("llama base", folder / "tests" / name)
+    make("llama base", folder / "tests" / "pickled")
+    (folder / "tests" / "pickled" / "model.safetensors").rename(
+        folder / "tests" / "pickled" / "pytorch_model.bin"
+    )
+    write_data(folder / "data", train=PAIRS.items(), test=PAIRS.items())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def hub(folder):
+    with Hub(folder, gated=("tests/gated",), cut={"tests/cut": 10000}) as hub:
+        yield hub
+
+
+def lesson(folder, home, hub, name, *options, **more):
+    """A short run with the model of that name, its downloads kept in `home`."""
+    own = ("--data", folder / "data", "--adapter-path", home / "adapters", "--iters", 1)
+    return Run("--model", name, *own, *options, env=hub.env(home / "hub"), **more)
+
+
+def test_a_model_is_fetched_once_and_nobody_but_the_hub_is_reached(folder, hub, tmp_path):
+    run = lesson(folder, tmp_path, hub, "tests/open")
+    assert run.status == 0 and run.err == "", run.err
+    record = json.loads((tmp_path / "adapters" / "results.json").read_text())
+    assert record["reached"] == ["127.0.0.1"] and "Reached: 127.0.0.1." in run.out
+    fetched = len(hub.ranges)
+    assert any(path == "model.safetensors" for path, *_ in hub.ranges)
+    assert not [path for _, path in hub.requests if "agent" in path or "telemetry" in path]
+    assert lesson(folder, tmp_path, hub, "tests/open").status == 0
+    assert len(hub.ranges) == fetched
+
+
+def test_a_download_shows_how_far_it_is(folder, hub, tmp_path):
+    """In a terminal; in a file it would only be noise."""
+    (tmp_path / "typed").write_text("\n")  # no questions of one's own
+    terminal = (sys.executable, "-c", TERMINAL)
+    with (tmp_path / "typed").open() as stdin:
+        run = lesson(folder, tmp_path, hub, "tests/open", before=terminal, stdin=stdin)
+    assert run.status == 0
+    assert re.search(r"Fetching \d+ files: +\d+%", run.out)
+
+
+MISTAKES = {
+    "no such name": ("tests/none", "not on the Hub by that name"),
+    "gated": ("tests/gated", "accept its terms on its page on the Hub"),
+    "broken off": ("tests/cut", "the download broke off; run it again"),
+    "pickled": ("tests/pickled", "no safetensors in it"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_cannot_be_fetched(mistake, folder, hub, tmp_path):
+    name, said = MISTAKES[mistake]
+    check(lesson(folder, tmp_path, hub, name), name, said, tmp_path)
+
+
+def check(run, name, said, home):
+    """One line that says what and why; nothing saved."""
+    assert run.status == 2
+    assert len(run.err.splitlines()) == 1 and run.err.startswith(f"main.py: --model {name}: ")
+    assert said in run.err, run.err
+    assert not (home / "adapters").exists()
+
+
+def test_half_a_download_is_taken_up_again(folder, tmp_path):
+    """Not offline, which is said; and when the Hub is there again, all is well."""
+    with Hub(folder, cut={"tests/cut": 10000}) as hub:
+        assert lesson(folder, tmp_path, hub, "tests/cut").status == 2
+    run = lesson(folder, tmp_path, hub, "tests/cut")
+    check(run, "tests/cut", "half of it is here and the Hub cannot be reached", tmp_path)
+    with Hub(folder) as hub:
+        assert lesson(folder, tmp_path, hub, "tests/cut").status == 0
+    # What is here needs no Hub.
+    assert lesson(folder, tmp_path, hub, "tests/cut").status == 0
+    run = lesson(folder, tmp_path / "elsewhere", hub, "tests/cut")
+    check(run, "tests/cut", "the Hub cannot be reached", tmp_path / "elsewhere")
+
+
+def test_a_full_disk(folder, hub, tmp_path):
+    """A disk of 100 KB, and a model of 200."""
+    (tmp_path / "hub").mkdir()
+    mount = f'mount -t tmpfs -o size=100k tmpfs "{tmp_path}/hub" && exec "$@"'
+    small = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
+    if subprocess.run([*small, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("mounting is not permitted here")
+    run = lesson(folder, tmp_path, hub, "tests/open", before=small)
+    check(run, "tests/open", "the disk is full; make room, set HF_HOME", tmp_path)
