@@ -44,6 +44,7 @@ from rich.table import Table
 MOST_QUESTIONS = 100  # that are asked of each act, unless the exam has more
 MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
+A_CHAT = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 # The prompt as a text, and as a chat; the place is the file and the line.
 Example = namedtuple("Example", "prompt messages completion place")
 PLAIN = {"highlight": False, "emoji": False}
@@ -225,8 +226,10 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
     data["general"] = load_examples(own if own.is_file() else plain)
     if not data["train"]:
-        lacking = "no examples" if (folder / "train.jsonl").is_file() else "no such file"
-        stop(f"{folder / 'train.jsonl'}: {lacking}; {LIKE_THIS}")
+        there = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
+        only = f", only {brief(', '.join(name for _, name in there), 60)}" * bool(there)
+        lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
+        stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {LIKE_THIS}")
     if not data["test"]:
         able = [e for e in data["train"] if e.prompt]
         said = Counter(e.completion for e in able)
@@ -244,7 +247,8 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
 def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Example]]:
     """(the questions of the exam; those, and the same things asked in other words)."""
     asked = {split: [e for e in examples if e.prompt] for split, examples in data.items()}
-    exam = asked["test"] or asked["train"] or stop(f"no questions in the data; {LIKE_THIS}")
+    lacking = f"{data['train'][0].place}: no questions in the data; {LIKE_THIS}"
+    exam = asked["test"] or asked["train"] or stop(lacking)
     facts = {words(e.completion) for e in exam}
     examined = {words(e.prompt) for e in exam}
     others = (e for e in asked["train"] + asked["valid"] if words(e.completion) in facts)
@@ -255,31 +259,130 @@ def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Exampl
 def load_examples(path: Path) -> list[Example]:
     """The examples of a file, none if there is no such file; stops at a line that is none."""
     examples = []
-    lines = path.read_bytes().split(b"\n") if path.is_file() else []
-    for number, line in enumerate(lines, 1):
-        place = f"{path}:{number}"
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")  # a byte-order mark
         try:
-            examples += [read_example(json.loads(line), place)] if line.strip() else []
-        except json.JSONDecodeError as error:
-            stop(f"{place}: {error.msg} in column {error.colno}; {LIKE_THIS}")
-        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            stop(f"{place}: not a question and its answer; {LIKE_THIS}")
+            examples += [read_example(parse(line), place)] if line else []
+        except ValueError as error:
+            stop(f"{place}: {error}; {LIKE_THIS}{f' or {A_CHAT}' * ('message' in str(error))}")
     return examples
 
 
-def read_example(record: dict, place: str) -> Example:
-    """An example in any of mlx-lm's three formats; one of the errors above if it is none of them."""
-    if "prompt" in record:
-        roles = {"user": record["prompt"], "assistant": record["completion"]}
-        chat = [{"role": role, "content": text} for role, text in roles.items()]
+def read_text(path: Path) -> str:
+    """What a file says, with a line feed after each line; nothing if there is no such file."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        what = "not UTF-8, perhaps UTF-16 or Latin-1; save the file as UTF-8"
+        stop(f"{path}:{line}: {what}, and in it {LIKE_THIS}")
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or path.is_symlink():
+            why = f"cannot be read ({error.strerror}: {os.path.realpath(path)})"
+            stop(f"{path}: {why}; it has to be a file, in a folder, that you may read")
+    return ""
+
+
+MISTAKES = {  # how a line looks with a line feed where it ceases to be JSON; what to say of it
+    r"\0": "has NUL bytes, as UTF-16 has; save the file as UTF-8",
+    "\n['`‘’“”]": 'has other quotation marks than JSON, which has " around names and texts',
+    r"(,\s*\n|\n,\s*)[}\]]|\n,$": "has a comma after which nothing comes; delete it",
+    r"}\s*\n,?\s*{": "has two examples; put each on its own line",
+    r"\n$": r"ends too early; put the example on one line, with \n for a new line",
+    r"\"\n\w": r"has a quotation mark within a text, where it has to be \"",
+    r"\n\\": r"has a backslash, which has to be \\",
+    r"\n\t": r"has a tab within a text, where it has to be \t",
+}
+
+
+def parse(line: str) -> object:
+    """The JSON on a line; a ValueError if it is none, which names the commonest mistakes."""
+    if line.startswith("["):
+        raise ValueError("is a list; put each example on its own line, without [ ] and commas")
+    try:
+        return json.loads(line, parse_int=float, object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise ValueError("has too many lists or objects within each other") from None
+    except json.JSONDecodeError as error:
+        at = len(line) if error.msg.startswith("Unterminated") else error.pos
+        marked = f"{line[:at][-50:]}\n{line[at:][:50]}"
+        known = (what for how, what in MISTAKES.items() if re.search(how, marked))
+        raise ValueError(next(known, f"no JSON: {error.msg} in column {error.colno}")) from None
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON; a ValueError if it has a key twice, of which Python keeps the last."""
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise ValueError(f"has the key {quote(key)} {times} times; keep one")
+    return dict(pairs)
+
+
+def read_example(record: object, place: str) -> Example:
+    """An example in any of mlx-lm's three formats; a ValueError if it is in none of them."""
+    if checked(record, dict, "the example").keys() >= {"prompt", "completion"}:
+        chat = [("user", record["prompt"], '"prompt"')]
+        chat += [("assistant", record["completion"], '"completion"')]
+    elif "messages" in record:
+        chat = read_messages(record["messages"])
+    elif "text" in record:
+        chat = [("assistant", record["text"], '"text"')]
     else:
-        chat = record.get("messages") or [{"role": "assistant", "content": record["text"]}]
-    chat = [{"role": m["role"], "content": m["content"].strip()} for m in chat]
+        raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
+    chat = [{"role": role, "content": checked(text, str, name)} for role, text, name in chat]
     *messages, last = chat
-    known = all(m["role"] in ("system", "user", "assistant") for m in chat)
-    if not known or last["role"] != "assistant" or not all(m["content"].encode() for m in chat):
-        raise ValueError
     return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
+
+
+def read_messages(messages: object) -> Iterator[tuple[str, object, str]]:
+    """(role, content, what to call it) of each message; a ValueError if they are no such chat."""
+    for number, message in enumerate(checked(messages, list, '"messages"'), 1):
+        name = f"message {number}"
+        if not checked(message, dict, name).keys() >= {"role", "content"}:
+            raise ValueError(f"{name} {wrong_keys(message, 'role', 'content')}")
+        if message["role"] not in ("system", "user", "assistant"):
+            raise ValueError(f"{name} has another role than system, user or assistant")
+        yield message["role"], message["content"], f'"content" of {name}'
+    if message["role"] != "assistant":
+        raise ValueError("the last message has to be the assistant's, which is learnt")
+
+
+KINDS = {dict: "an object", list: "a list", str: "a text", float: "a number", bool: "true or false"}
+MOST_CHARACTERS = 1_000_000  # of a text; no model reads so many at once
+
+
+def checked(value: object, kind: type, name: str) -> object:
+    """The value, a text less the white space around it; a ValueError if it cannot be used."""
+    if type(value) is not kind:
+        raise ValueError(f"{name} is {KINDS.get(type(value), 'null')}, not {KINDS[kind]}")
+    value = value.strip() if kind is str else value
+    if not value:
+        raise ValueError(f"{name} is empty")
+    if len(value) > MOST_CHARACTERS:
+        raise ValueError(f"{name} has {len(value):,} characters, too many for any model")
+    if kind is str and (wrong := re.search(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]", value)):
+        raise ValueError(f"{name} has {wrong[0]!a}, which is no character of a text; delete it")
+    return value
+
+
+ALIKE = {  # our keys, and what others call them
+    "prompt": "prompt question instruction input query context",
+    "completion": "completion answer answers output response reply target",
+    "messages": "messages conversations conversation dialogue dialog chat turns",
+    "text": "text content document passage sentence",
+    "role": "role from speaker",
+    "content": "content value text message",
+}
+
+
+def wrong_keys(record: dict, *ours: str) -> str:
+    """Which keys an object has, and which of ours look meant."""
+    lacking = [key for key in ours if key not in record]
+    meant = {o: [quote(k) for k in record if k.lower() in ALIKE[o].split()] for o in lacking}
+    renames = [f'{" + ".join(theirs)} to "{key}"' for key, theirs in meant.items() if theirs]
+    advice = f"rename {' and '.join(renames)}" if renames else f"we take {', '.join(ours)}"
+    has = brief(", ".join(map(quote, record)), 200)
+    return f"has the key{'s' * (len(record) > 1)} {has}; {advice}"
 
 
 def describe_manual(manual: list[Example], examples: list[Example]) -> str:
@@ -318,7 +421,8 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
                 findings[f"Left out, of over {limit} tokens"].append(found)
         fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
     if not fitting["train"]:
-        stop("all examples are too long; see --max-seq-length")
+        long = f"{data['train'][0].place}: over {limit} tokens, as are all examples"
+        stop(f"{long}; shorten them, or raise --max-seq-length if the model takes more")
     sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
     faults = f"{sum(map(len, findings.values()))} findings" if findings else "nothing to mend"
     show(f"  Looked over {sizes}: {faults}.\n")

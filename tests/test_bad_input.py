@@ -1,4 +1,4 @@
-"""A learner's mistakes: one line that says what, where and what to do; status 2; nothing written."""
+"""Settings that cannot be used: one line that says what to do; status 2; nothing written."""
 
 import math
 import shutil
@@ -8,29 +8,6 @@ import pytest
 from conftest import ROOT, Run
 
 GOOD = '{"prompt": "Who?", "completion": "Me."}\n'
-LINES = {
-    "no JSON": ("Who? Me.", "train.jsonl:2: "),
-    "single quotes": ("{'prompt': 'Who?', 'completion': 'Me.'}", "train.jsonl:2: "),
-    "trailing comma": ('{"prompt": "Who?", "completion": "Me.",}', "train.jsonl:2: "),
-    "other keys": ('{"question": "Who?", "answer": "Me."}', "train.jsonl:2: "),
-    "not UTF-8": ('{"prompt": "Café?", "completion": "Me."}', "train.jsonl:2: "),
-    "an array": ('["Who?", "Me."]', "train.jsonl:2: "),
-    "half a character": ('{"prompt": "Who \\ud83d?", "completion": "Me."}', "train.jsonl:2: "),
-    "a role too few": (
-        '{"messages": [{"content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
-        "train.jsonl:2: ",
-    ),
-    "a number": ('{"prompt": "Who?", "completion": 3}', "train.jsonl:2: "),
-    "empty text": ('{"prompt": " ", "completion": "Me."}', "train.jsonl:2: "),
-    "an unknown role": (
-        '{"messages": [{"role": "human", "content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
-        "train.jsonl:2: ",
-    ),
-    "no answer at the end": (
-        '{"messages": [{"role": "user", "content": "Who?"}]}',
-        "train.jsonl:2: ",
-    ),
-}
 
 
 def check(run, said, folder):
@@ -38,15 +15,6 @@ def check(run, said, folder):
     assert len(run.err.splitlines()) == 1 and said in run.err, run.err
     assert "Traceback" not in run.err + run.out
     assert not (folder / "adapters").exists()
-
-
-@pytest.mark.parametrize("mistake", LINES)
-def test_a_line_that_cannot_be_used(mistake, tmp_path):
-    line, said = LINES[mistake]
-    (tmp_path / "train.jsonl").write_text(GOOD + line + "\n", encoding="latin-1")
-    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
-    check(run, said, tmp_path)
-    assert '{"prompt": "a question", "completion": "its answer"}' in run.err
 
 
 SETTINGS = {
