@@ -56,6 +56,8 @@ paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen,
 
 def show(content: object = "") -> None:
     """Prints, with rich's markup, on the screen and on what will be lesson.svg."""
+    if isinstance(content, str):  # a model may say anything, and so move the cursor
+        content = re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", content)
     console.print(content)
     paper.print(content)
 
@@ -75,6 +77,8 @@ ADVICE = {  # by what is in an error's name or text
     "LocalEntryNotFound": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
     "RemoteProtocol": "the download broke off; run it again: files that are complete stay",
     "Consistency check": "the download broke off; run it again: files that are complete stay",
+    "Couldn't reach": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
+    "config.json": "no config.json in it, so it is no model",
     "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
     "trust_remote_code": "it wants to run a program of its own, which is never done here",
 }
@@ -215,21 +219,16 @@ def show_memory(model: nn.Module, config: dict, args: Namespace, rows: list) -> 
 
 
 # ---- Reading -----------------------------------------------------------------------------------
-def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list, list]:
-    """(the examples of each split; the exam's questions; those and the same things in other words).
+def load_data(source: str, model: str) -> dict[str, list[Example]]:
+    """The examples of each split, from a folder or, by its name, from the Hugging Face Hub.
 
     The splits are train, which has to exist, valid, test, and general: texts of the kind that the
     model was pre-trained on, if such lie in its folder, or plain English. Without a test.jsonl, up
     to a third of train is held out for it.
     """
     own, plain = Path(model) / "general.jsonl", Path(__file__).parent / "data" / "general.jsonl"
-    data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    data = load_from_hub(source) if is_on_hub(source) else load_folder(Path(source))
     data["general"] = load_examples(own if own.is_file() else plain)
-    if not data["train"]:
-        there = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
-        only = f", only {brief(', '.join(name for _, name in there), 60)}" * bool(there)
-        lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
-        stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {LIKE_THIS}")
     if not data["test"]:
         able = [e for e in data["train"] if e.prompt]
         said = Counter(e.completion for e in able)
@@ -241,7 +240,46 @@ def load_data(folder: Path, model: str) -> tuple[dict[str, list[Example]], list,
         data["train"] = [e for e in data["train"] if e.place not in held_out]
         kept = f"{len(held_out)} of the examples are kept for it, and not trained on"
         show(f"No test.jsonl for the exam: {kept if held_out else 'it asks what was practised'}.")
-    return data, *set_exam(data)
+    return data
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether it is the name of a model or a data set on the Hub, owner/name, and no path."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not Path(name).exists()
+
+
+def load_folder(folder: Path) -> dict[str, list[Example]]:
+    """The examples of train.jsonl, valid.jsonl and test.jsonl; stops if there are none to train on."""
+    data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    if not data["train"]:
+        there = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
+        only = f", only {brief(', '.join(name for _, name in there), 60)}" * bool(there)
+        lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
+        stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {LIKE_THIS}")
+    return data
+
+
+def load_from_hub(name: str) -> dict[str, list[Example]]:
+    """The examples of a data set's splits train, valid or validation, and test."""
+    import datasets  # only now, for it takes a while
+
+    datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    with explained(f"--data {name}"):
+        found = datasets.load_dataset(name)
+    data = {"train": [], "valid": [], "test": []}
+    for split in found:
+        examples = data.get("valid" if split == "validation" else split)
+        for number, record in enumerate(found[split] if examples is not None else [], 1):
+            place = f"{name}/{split}:{number}"
+            # What a record lacks stands there as None, as all records have the same columns.
+            record = {key: value for key, value in record.items() if value is not None}
+            with refused(place):
+                examples.append(read_example(record, place))
+    return (
+        data if data["train"] else stop(f"--data {name}: no split called train, or nothing in it")
+    )
 
 
 def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Example]]:
@@ -261,11 +299,18 @@ def load_examples(path: Path) -> list[Example]:
     examples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")  # a byte-order mark
-        try:
+        with refused(place):
             examples += [read_example(parse(line), place)] if line else []
-        except ValueError as error:
-            stop(f"{place}: {error}; {LIKE_THIS}{f' or {A_CHAT}' * ('message' in str(error))}")
     return examples
+
+
+@contextmanager
+def refused(place: str) -> Iterator[None]:
+    """Stops where a record is none, with its place, what is wrong, and what to write."""
+    try:
+        yield
+    except ValueError as error:
+        stop(f"{place}: {error}; {LIKE_THIS}{f' or {A_CHAT}' * ('message' in str(error))}")
 
 
 def read_text(path: Path) -> str:
@@ -405,35 +450,31 @@ def brief(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"
 
 
-def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int) -> dict[str, list]:
-    """Shows what is wrong with the data; gives the rows, less those of over `limit` tokens.
+def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int) -> tuple:
+    """(the examples, their rows, both less those of over `limit` tokens; what is wrong, as text).
 
     `rows`: for each split and example (tokens, how many of them are the question's).
     """
+    sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
     findings, fitting = check_data(data), {}
     for split, examples in data.items():
+        fitting[split] = [pair for pair in zip(examples, rows[split]) if len(pair[1][0]) <= limit]
         for example, (tokens, _) in zip(examples, rows[split]):
-            if len(tokens) > limit and split in (
-                "train",
-                "valid",
-            ):  # if it were cut, it would lose its end
+            if len(tokens) > limit and split != "general":  # if it were cut, it would lose its end
                 found = f"{named(example)}, {len(tokens)} tokens"
                 findings[f"Left out, of over {limit} tokens"].append(found)
-        fitting[split] = [row for row in rows[split] if len(row[0]) <= limit]
     if not fitting["train"]:
         long = f"{data['train'][0].place}: over {limit} tokens, as are all examples"
         stop(f"{long}; shorten them, or raise --max-seq-length if the model takes more")
-    sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
     faults = f"{sum(map(len, findings.values()))} findings" if findings else "nothing to mend"
-    show(f"  Looked over {sizes}: {faults}.\n")
+    report = [f"  Looked over {sizes}: {faults}.\n"]
     for kind, places in findings.items():
-        show(f"  [yellow]{kind}[/]: {len(places)}")
-        for place in places[:MOST_FINDINGS]:
-            show(f"    {escape(place)}")
-        if len(places) > MOST_FINDINGS:
-            show(f"    and {len(places) - MOST_FINDINGS} more")
-        show()
-    return fitting
+        report += [f"  [yellow]{kind}[/]: {len(places)}"]
+        report += [f"    {escape(place)}" for place in places[:MOST_FINDINGS]]
+        report += [f"    and {len(places) - MOST_FINDINGS} more"] * (len(places) > MOST_FINDINGS)
+        report += [""]
+    data, rows = ({s: [pair[i] for pair in pairs] for s, pairs in fitting.items()} for i in (0, 1))
+    return data, rows, "\n".join(report)
 
 
 def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
@@ -691,19 +732,41 @@ def tally(verdicts: list[dict], of: int) -> None:
 
 
 # ---- Afterwards --------------------------------------------------------------------------------
-def what_next(args: Namespace, prompt: str) -> None:
+def what_next(args: Namespace, tokenizer, exam: list[Example], most: int) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     again = [word for word in again if word != "--judge"]
     real = ["--model", "HuggingFaceTB/SmolLM2-135M", "--adapter-path", "smollm2"]
-    ask = [again[0], "-m", "mlx_lm", "generate", "--model", args.model, "--prompt", prompt]
-    for why, command in (
-        ("Ask it again", [*ask, "--adapter-path", str(args.adapter_path)]),
-        ("Judge the answers yourself", [*again, "--judge"]),
-        (f"Teach it something else (first edit what is in {args.data})", again),
-        ("Teach a real LLM, of 270 MB", [*again, *real]),
-    )[: 3 if "--model" in again else 4]:
-        show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
+    commands = {
+        "Ask it again": ask_again(args, tokenizer, exam, most),
+        "Judge the answers yourself": [*again, "--judge"],
+        f"Teach it something else (first edit what is in {args.data})": again,
+        "Teach a real LLM, of 270 MB": [*again, *real] if "--model" not in again else [],
+    }
+    for why, command in commands.items():
+        if command and not (command is again and is_on_hub(args.data)):
+            show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
+
+
+def ask_again(args: Namespace, tokenizer, exam: list[Example], most: int) -> list[str]:
+    """mlx-lm's command for the first question that it can ask: one turn, perhaps a system message."""
+    chat = tokenizer.has_chat_template
+    able = [e for e in exam if not chat or [m["role"] for m in e.messages] == ["user"]]
+    with_system = [e for e in exam if [m["role"] for m in e.messages] == ["system", "user"]]
+    if not able + with_system:
+        return []
+    example = (able + with_system)[0]
+    words = {"--model": args.model, "--prompt": example.messages[-1]["content"]}
+    if not chat:
+        words["--prompt"] = example.prompt
+    elif not able:
+        words["--system-prompt"] = example.messages[0]["content"]
+    if tokenizer.has_thinking:
+        words["--chat-template-config"] = '{"enable_thinking": false}'
+    if most > 100:  # which is what it writes at most by itself
+        words["--max-tokens"] = str(most)
+    words["--adapter-path"] = str(args.adapter_path)
+    return [os.path.relpath(sys.executable), "-m", "mlx_lm", "generate", *chain(*words.items())]
 
 
 def converse(ask: Callable) -> None:
@@ -744,6 +807,12 @@ def load_saved(model: nn.Module, args: Namespace) -> bool:
     return True
 
 
+def data_files(source: str) -> dict[str, Path]:
+    """{name: path} of the files that were read from a folder; none if it is a data set on the Hub."""
+    files = {f"{s}.jsonl": Path(source) / f"{s}.jsonl" for s in ("train", "valid", "test")}
+    return {name: path for name, path in files.items() if path.is_file()}
+
+
 def save_record(
     args: Namespace, record: dict, questions: list, acts: dict, history: list, reached: set
 ) -> None:
@@ -753,7 +822,7 @@ def save_record(
     record = {
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items()},
         "versions": versions | {"machine": platform.platform()},
-        "data": {p.name: sha256(p.read_bytes()).hexdigest() for p in args.data.glob("*.jsonl")},
+        "data": {n: sha256(p.read_bytes()).hexdigest() for n, p in data_files(args.data).items()},
         **record,
         "reached": sorted(reached),
         "answers": [

@@ -102,7 +102,7 @@ def batches(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.arra
 # ---- Base model --------------------------------------------------------------------------------
 def load_model(name: str) -> tuple[nn.Module, object, dict]:
     """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
-    if not Path(name).exists() and (name.count("/") != 1 or name[0] in "./~"):
+    if not (Path(name).is_dir() or checks.is_on_hub(name)):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
     with checks.explained(f"--model {name}"):
         model, tokenizer, config = mlx_lm.load(name, return_config=True)
@@ -119,8 +119,7 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
     A base model goes on and on: `cut` says that we read no more lines than there should be.
     """
     prompts, start = [encode_question(tokenizer, q, manual) for q in questions], time.perf_counter()
-    options = {"max_tokens": most, "return_token_ids": True}
-    reply = mlx_lm.batch_generate(model, tokenizer, prompts, **options)
+    reply = mlx_lm.batch_generate(model, tokenizer, prompts, max_tokens=most, return_token_ids=True)
     seconds, answers = (time.perf_counter() - start) / len(prompts), []
     for question, prompt, text, tokens in zip(questions, prompts, reply.texts, reply.token_ids):
         lines = text.strip().split("\n")
@@ -256,10 +255,12 @@ def main(args: argparse.Namespace) -> None:
     random.seed(args.seed)
     mx.random.seed(args.seed % 2**32)
     reached = checks.watch_network()
-    data, exam, questions = checks.load_data(args.data, args.model)
+    data = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
     limit = min(args.max_seq_length, checks.context_length(config))
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
+    data, rows, report = checks.look_over(data, rows, limit)
+    exam, questions = checks.set_exam(data)
     longest = max(len(tokens) - asked for tokens, asked in rows["train"] + rows["test"] if asked)
     most = max(MAX_TOKENS, longest + 20)
     ask = partial(answer, model, tokenizer, most)
@@ -271,8 +272,7 @@ def main(args: argparse.Namespace) -> None:
     title = f"Prompt: she looks it up in {checks.describe_manual(manual, data['train'])}"
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
-    show("\n[bold cyan]Training[/]: she studies and practises\n")
-    rows = checks.look_over(data, rows, limit)
+    show(f"\n[bold cyan]Training[/]: she studies and practises\n\n{report}")
     before = {s: held_out_loss(model, rows[s]) for s in ("test", "general") if rows[s]}
     quiz = [exam[0], *(e for e in data["valid"][:20] if e.prompt)]
     history = fine_tune(model, rows, args, config, partial(checks.look, ask_base, quiz))
@@ -285,9 +285,9 @@ def main(args: argparse.Namespace) -> None:
     checks.show_evaluation(table, len(exam), before, after, reached)
 
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    record["judgments"] = checks.judge(exam, acts) if args.judge else []
+    record |= {"judgments": checks.judge(exam, acts) if args.judge else []}
     checks.save_record(args, record, questions, acts, history, reached)
-    checks.what_next(args, exam[0].prompt)
+    checks.what_next(args, tokenizer, exam, most)
     if sys.stdin.isatty() and console.is_terminal and not args.judge:
         checks.converse(ask)
 
@@ -296,7 +296,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
-    option("--data", type=Path, default=here(HERE / "data"), help="folder with a train.jsonl")
+    option(
+        "--data", default=here(HERE / "data"), help="folder with a train.jsonl, or name on the Hub"
+    )
     option("--adapter-path", type=checks.folder, default=here(HERE / "adapters"), help="to save in")
     option("--batch-size", type=positive(int), default=8, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
@@ -304,8 +306,7 @@ if __name__ == "__main__":
     option("--num-layers", type=checks.layers, default=-1, help="how many get adapters; -1: all")
     option("--max-seq-length", type=positive(int), default=2048, help="most tokens read at once")
     option("--seed", type=int, default=0, help="for the same run again")
-    kinds = ("lora", "dora", "full")
-    option("--fine-tune-type", choices=kinds, default="lora", help="adapters, or all the weights")
+    option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
     option("--grad-checkpoint", action="store_true", help="less memory, more time")
     option("--resume-adapter-file", type=Path, help="adapters.safetensors to go on from")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")

@@ -42,7 +42,8 @@ def run(rank: int, scale: float, rate: float) -> str:
     random.seed(0)
     mx.random.seed(0)
     base = str(ROOT / "assets" / "base-model")
-    data, exam, _ = checks.load_data(ROOT / "data", base)
+    data = checks.load_data(str(ROOT / "data"), base)
+    exam, _ = checks.set_exam(data)
     model, tokenizer, config = main.load_model(base)
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     main.LORA.update(rank=rank, scale=scale)

@@ -21,10 +21,20 @@ SETTINGS = {
     "no data folder": (["--data", "nowhere"], "nowhere/train.jsonl"),
     "no model folder": (["--model", "./nowhere"], "--model ./nowhere: no such folder"),
     "no model of that name": (["--model", "no-such-owner"], "owner/name"),
-    "a folder without a model": (["--model", "."], "--model .: cannot be loaded"),
+    "a folder without a model": (["--model", "."], "--model .: no config.json in it"),
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
     "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),
+    "more layers than there are": (["--num-layers", "9"], "--num-layers 9: the model has 4"),
+    "an unknown kind": (["--fine-tune-type", "lorra"], "--fine-tune-type"),
+    "nothing to go on from": (
+        ["--resume-adapter-file", "nowhere"],
+        "--resume-adapter-file nowhere",
+    ),
+    "going on from something else": (
+        ["--resume-adapter-file", str(ROOT / "assets" / "base-model" / "model.safetensors")],
+        "of another model, --fine-tune-type or --num-layers",
+    ),
     "no layers": (["--num-layers", "0"], "--num-layers"),
     "no room for any example": (["--max-seq-length", "2"], "--max-seq-length"),
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
@@ -54,7 +64,7 @@ def test_a_model_on_a_hub_that_cannot_be_reached(tmp_path):
         "some/model",
         env=env,
     )
-    check(run, "--model some/model: cannot be loaded", tmp_path)
+    check(run, "--model some/model: the Hub cannot be reached", tmp_path)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):

@@ -53,7 +53,7 @@ def test_each_planted_fault_is_found_at_its_line(tmp_path):
     limits = ("--max-seq-length", 100, "--iters", 1)
     run = Run("--data", folder, "--adapter-path", tmp_path / "a", *limits)
     assert run.status == 0, run.err
-    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n  step ")[0]
+    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n  Memory: ")[0]
     assert said.replace(f"{folder}/", "").strip() == FOUND.strip()
 
 
@@ -119,7 +119,6 @@ def test_ten_thousand_examples_take_at_most_five_seconds():
     start = time.perf_counter()
     tokenizer = main.load_model(str(ROOT / "assets" / "base-model"))[1]
     encoded = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
-    with checks.console.capture() as shown:
-        checks.look_over(data, encoded, 512)
+    *_, report = checks.look_over(data, encoded, 512)
     assert time.perf_counter() - start <= 5
-    assert "train.jsonl:9001" in shown.get() and "almost as train.jsonl:11" in shown.get()
+    assert "train.jsonl:9001" in report and "almost as train.jsonl:11" in report

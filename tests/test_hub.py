@@ -25,6 +25,17 @@ def folder(tmp_path_factory):
         folder / "tests" / "pickled" / "pytorch_model.bin"
     )
     write_data(folder / "data", train=PAIRS.items(), test=PAIRS.items())
+    chat = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Marta."}]
+    splits = {"train": PAIRS, "validation": PAIRS, "test": PAIRS}
+    write_data(folder / "datasets" / "tests" / "facts", **{s: p.items() for s, p in splits.items()})
+    chats = folder / "datasets" / "tests" / "chats" / "data"
+    chats.mkdir(parents=True)
+    lines = [{"messages": chat}, {"text": "The sea is wide."}]
+    (chats / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    write_data(folder / "datasets" / "tests" / "others" / "data", test=PAIRS.items())
+    wrong = folder / "datasets" / "tests" / "wrong"
+    wrong.mkdir()
+    (wrong / "train.jsonl").write_text('{"question": "Who?", "answer": "Marta."}\n')
     return folder
 
 
@@ -55,7 +66,8 @@ def test_a_model_is_fetched_once_and_nobody_but_the_hub_is_reached(folder, hub, 
 def test_a_download_shows_how_far_it_is(folder, hub, tmp_path):
     """In a terminal; in a file it would only be noise."""
     (tmp_path / "typed").write_text("\n")  # no questions of one's own
-    terminal = (sys.executable, "-c", TERMINAL)
+    wide = ("sh", "-c", 'stty cols 80 rows 24 && exec "$@"', "sh")
+    terminal = (sys.executable, "-c", TERMINAL, *wide)
     with (tmp_path / "typed").open() as stdin:
         run = lesson(folder, tmp_path, hub, "tests/open", before=terminal, stdin=stdin)
     assert run.status == 0
@@ -107,3 +119,35 @@ def test_a_full_disk(folder, hub, tmp_path):
         pytest.skip("mounting is not permitted here")
     run = lesson(folder, tmp_path, hub, "tests/open", before=small)
     check(run, "tests/open", "the disk is full; make room, set HF_HOME", tmp_path)
+
+
+# ---- Data sets ---------------------------------------------------------------------------------
+DATA_SETS = {
+    "tests/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
+    "tests/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
+}
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_a_data_set_by_its_name(name, hub, tmp_path):
+    options = ("--data", name, "--adapter-path", tmp_path / "adapters", "--iters", 1)
+    run = Run(*options, env=hub.env(tmp_path))
+    assert run.status == 0 and run.err == "", run.err
+    assert all(said in run.out for said in [*DATA_SETS[name], "Reached: 127.0.0.1."]), run.out
+    assert "first edit what is in" not in run.out
+
+
+BAD_DATA_SETS = {
+    "tests/none": "--data tests/none: Dataset 'tests/none' doesn't exist on the Hub",
+    "tests/others": "--data tests/others: no split called train",
+    "tests/wrong": 'tests/wrong/train:1: has the keys "question", "answer"; rename "question" to',
+}
+
+
+@pytest.mark.parametrize("name", BAD_DATA_SETS)
+def test_a_data_set_that_cannot_be_used(name, hub, tmp_path):
+    options = ("--data", name, "--adapter-path", tmp_path / "adapters")
+    run = Run(*options, env=hub.env(tmp_path / "hub"))
+    assert run.status == 2 and len(run.err.splitlines()) == 1, run.err
+    assert run.err.startswith(f"main.py: {BAD_DATA_SETS[name]}")
+    assert not (tmp_path / "adapters").exists()

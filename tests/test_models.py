@@ -5,14 +5,25 @@ are as in the models that they are named after. The table stands at the end of t
 """
 
 import json
+import random
+import shutil
+import subprocess
 import sys
+from argparse import Namespace
 
+import mlx.core as mx
 import mlx_lm
+import numpy as np
 import pytest
-from conftest import TABLE, Run, write_data
+from conftest import ROOT, TABLE, Run, write_data
 from hub import Hub
+from mlx.utils import tree_flatten
 from mlx_lm import fuse
+from mlx_lm.models import llama
 from models import KINDS, make
+
+import checks
+import main
 
 FACTS = {
     "Who keeps the lighthouse?": "Old Marta does.",
@@ -28,11 +39,11 @@ FULL = ("--fine-tune-type", "full", "--iters", 150, "--learning-rate", "2e-3")
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """A Hub on loopback that has a model of each kind, and the facts as a data set."""
+    """A Hub on loopback that has a model of each kind."""
     folder = tmp_path_factory.mktemp("hub")
     for name in KINDS:
         make(name, folder / "tests" / name.replace(" ", "-"))
-    with Hub(folder, gated=("tests/olmo2",)) as hub:
+    with Hub(folder) as hub:
         yield hub
 
 
@@ -52,8 +63,6 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
     name, adapters = "tests/" + kind.replace(" ", "-"), tmp_path / "adapters"
     data = write_data(tmp_path / "data", train=FACTS.items(), test=FACTS.items())
     options = LORA if kind in ("llama", "llama-4bit", "qwen3 base") else FULL
-    open_hub = hub
-    open_hub.gated = ()
     run = Run(
         "--model", name, "--data", data, "--adapter-path", adapters, *options, "--batch-size", 6,
         env=hub.env(tmp_path / "home"),
@@ -73,10 +82,19 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
     row["stops"] = f"{acts['fine-tuned']['ended by themselves']} of 6"
     assert row["after"] == row["stops"] == "6 of 6", run.out
     source = str(hub.folder / name)
-    tuned = mlx_lm.load(source, adapter_path=str(adapters))
-    said = {question: ask(*tuned, question) for question in FACTS}
-    row["adapters reload"] = said == FACTS
-    assert said == FACTS
+    row["adapters reload"] = reloaded(source, adapters, FACTS) == FACTS
+    row["fused"] = merged(source, adapters, FACTS, tmp_path / "one", monkeypatch) == FACTS
+    assert row["adapters reload"] and row["fused"]
+
+
+def reloaded(source, adapters, questions):
+    """What mlx-lm's generate says with the adapters."""
+    tuned = mlx_lm.load(str(source), adapter_path=str(adapters))
+    return {question: ask(*tuned, question) for question in questions}
+
+
+def merged(source, adapters, questions, folder, monkeypatch, *options):
+    """What it says after mlx-lm's fuse."""
     command = [
         "fuse",
         "--model",
@@ -84,11 +102,172 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
         "--adapter-path",
         adapters,
         "--save-path",
-        tmp_path / "one",
+        folder,
+        *options,
     ]
     monkeypatch.setattr(sys, "argv", [*map(str, command)])
     fuse.main()
-    fused = mlx_lm.load(str(tmp_path / "one"))
-    said = {question: ask(*fused, question) for question in FACTS}
-    row["fused"] = said == FACTS
-    assert said == FACTS
+    fused = mlx_lm.load(str(folder))
+    return {question: ask(*fused, question) for question in questions}
+
+
+# ---- Kinds of fine-tuning, on the embedded model -----------------------------------------------
+BASE = ROOT / "assets" / "base-model"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["dora", "full", "full --grad-checkpoint"])
+def test_a_kind_of_fine_tuning(options, tmp_path, monkeypatch):
+    run = Run("--adapter-path", tmp_path / "a", "--fine-tune-type", *options.split())
+    assert run.status == 0, run.err
+    assert run.row("right answers")[2] >= 11 and run.row("ended by")[2] == 12, run.out
+    said = shown(tmp_path / "a")
+    assert reloaded(BASE, tmp_path / "a", said) == said
+    assert merged(BASE, tmp_path / "a", said, tmp_path / "one", monkeypatch) == said
+
+
+def shown(adapters):
+    """{question of the exam: the fine-tuned model's answer}, as main.py put it on record."""
+    record = json.loads((adapters / "results.json").read_text("utf-8"))
+    return {a["question"]: a["fine-tuned"]["text"] for a in record["answers"][: record["exam"]]}
+
+
+@pytest.mark.slow
+def test_qlora(tmp_path, monkeypatch):
+    """The embedded model in 4 bits learns as well, and is taken on by the same tools."""
+    convert = ["convert", "--hf-path", BASE, "--mlx-path", tmp_path / "4bit", "-q"]
+    subprocess.run([sys.executable, "-m", "mlx_lm", *convert], check=True, capture_output=True)
+    run = Run("--model", tmp_path / "4bit", "--adapter-path", tmp_path / "a")
+    assert run.status == 0, run.err
+    assert "3,279,104 parameters of 4 bits (so this is QLoRA)" in run.out
+    assert run.row("right answers")[2] >= 11, run.out
+    said = shown(tmp_path / "a")
+    assert reloaded(tmp_path / "4bit", tmp_path / "a", said) == said
+    whole = tmp_path / "one"
+    assert (
+        merged(tmp_path / "4bit", tmp_path / "a", said, whole, monkeypatch, "--dequantize") == said
+    )
+    full = (
+        "--model",
+        tmp_path / "4bit",
+        "--adapter-path",
+        tmp_path / "b",
+        "--fine-tune-type",
+        "full",
+    )
+    run = Run(*full)
+    assert run.status == 2 and "quantized weights cannot be trained" in run.err
+
+
+@pytest.mark.slow
+def test_training_goes_on_from_what_was_learnt(tmp_path):
+    """With the very loss at which the first run was left."""
+    short = ("--iters", 30, "--adapter-path", tmp_path / "a")
+    assert Run(*short).status == 0
+    first = json.loads((tmp_path / "a" / "results.json").read_text())["training"]
+    (kept,) = [check for check in first if check.get("kept")]
+    run = Run(*short, "--resume-adapter-file", tmp_path / "a" / "adapters.safetensors")
+    assert run.status == 0 and "Goes on from" in run.out, run.err
+    second = json.loads((tmp_path / "a" / "results.json").read_text())["training"]
+    assert second[0]["valid"] == pytest.approx(kept["valid"], rel=1e-4)
+    assert kept["valid"] < first[0]["valid"] / 3
+
+
+# ---- What counts, and what it takes ------------------------------------------------------------
+def test_only_the_last_answer_counts(tmp_path):
+    """Of a chat with a system message and three turns; its tokens, and the end, by hand."""
+    shutil.copytree(BASE, tmp_path / "model")
+    template = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}"
+    template += "{% if add_generation_prompt %}[assistant] {% endif %}"
+    (tmp_path / "model" / "chat_template.jinja").write_text(template)
+    said = [
+        "Be short.",
+        "Who?",
+        "Marta.",
+        "When?",
+        "At nine.",
+        "Where is the key?",
+        "Behind the door.",
+    ]
+    roles = ["system", *["user", "assistant"] * 3]
+    chat = [{"role": role, "content": text} for role, text in zip(roles, said)]
+    (tmp_path / "train.jsonl").write_text(json.dumps({"messages": chat}))
+    (example,) = checks.load_examples(tmp_path / "train.jsonl")
+    model, tokenizer, _ = main.load_model(str(tmp_path / "model"))
+    tokens, asked = main.encode(tokenizer, example)
+    before = "".join(f"[{role}] {text}\n" for role, text in zip(roles[:-1], said)) + "[assistant] "
+    assert tokenizer.decode(tokens[:asked]) == before
+    answer = tokenizer.encode("Behind the door.")
+    assert tokens[asked:] == [*answer, tokenizer.eos_token_id]
+    loss, counted = main.loss_fn(model, *next(main.batches([(tokens, asked)], 1, random.Random(0))))
+    assert counted.item() == len(answer) + 1
+    logits = np.array(model(mx.array([tokens])))[0].astype(np.float64)
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    by_hand = [-np.log(chances[i - 1, tokens[i]]) for i in range(asked, len(tokens))]
+    assert loss.item() == pytest.approx(np.mean(by_hand), rel=1e-4)
+
+
+WIDE = {"hidden_size": 1024, "intermediate_size": 3072, "num_hidden_layers": 8, "vocab_size": 32000}
+WIDE |= {"num_attention_heads": 16, "num_key_value_heads": 8, "rms_norm_eps": 1e-5}
+MEMORY = [  # settings of a model, or the embedded one; kind, batch, length, checkpoint
+    (None, "lora", 8, 24, False),
+    (None, "lora", 8, 384, False),
+    (None, "full", 8, 96, False),
+    (WIDE, "lora", 4, 32, False),
+    (WIDE, "lora", 4, 128, False),
+    (WIDE, "lora", 4, 128, True),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("settings", "kind", "batch", "length", "checkpoint"), MEMORY)
+def test_memory_is_foreseen(settings, kind, batch, length, checkpoint):
+    """Within 30 % of what MLX says it took, in a process of its own."""
+    sizes = {"kind": kind, "batch": batch, "length": length, "checkpoint": checkpoint}
+    command = [sys.executable, __file__, json.dumps({"settings": settings, **sizes})]
+    foreseen, took = json.loads(subprocess.check_output(command))
+    assert 0.7 < foreseen / took < 1.4, (foreseen, took)
+
+
+def measure(settings, kind, batch, length, checkpoint):
+    """(bytes foreseen, bytes that MLX took at most) for two steps of training."""
+    if settings:
+        known = {"model_type": "llama", "tie_word_embeddings": True, **settings}
+        model, config = llama.Model(llama.ModelArgs(**known)), known
+    else:
+        model, _, config = mlx_lm.load(str(BASE), return_config=True)
+    model.freeze()
+    args = {"learning_rate": 1e-4, "iters": 2, "grad_checkpoint": checkpoint}
+    args = Namespace(**args, resume_adapter_file=None)
+    if kind == "full":
+        model.apply_to_modules(lambda name, m: m.unfreeze() if "layers" in name else None)
+    else:
+        main.linear_to_lora_layers(model, -1, main.LORA)
+    checks.prepare(model, args)
+    foreseen = sum(checks.memory_needed(model, config, batch, length, checkpoint))
+    rng = random.Random(0)
+    rows = [([rng.randrange(1000) for _ in range(length)], length // 2) for _ in range(batch)]
+    step, state = main.make_step(model, args, warmup=1)
+    best = tree_flatten(model.trainable_parameters())
+    for tokens in main.batches(rows * 2, batch, rng):
+        mx.eval(step(*tokens), state)
+    return foreseen, mx.get_peak_memory(), len(best)
+
+
+def test_the_memory_that_it_takes_is_said_and_how_to_take_less(tmp_path):
+    """Here all of 3,000 long examples at once, which is stopped as soon as that is said."""
+    long = [(f"What is {n}?", "It is as it is. " * 60) for n in range(3000)]
+    folder = write_data(tmp_path / "data", train=long, test=long[:1])
+    command = [sys.executable, "-u", ROOT / "main.py", "--data", folder, "--batch-size", 3000]
+    command += ["--adapter-path", tmp_path / "a"]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("  Memory: "):
+                hint = process.stdout.readline()
+                process.kill()
+    assert "GB for the model and" in line and "That may be too much" in hint
+    assert all(option in hint for option in ("--grad-checkpoint", "--batch-size", "4-bit"))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(**json.loads(sys.argv[1]))[:2]))
