@@ -296,9 +296,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
-    option(
-        "--data", default=here(HERE / "data"), help="folder with a train.jsonl, or name on the Hub"
-    )
+    option("--data", default=here(HERE / "data"), help="folder, or name of a data set on the Hub")
     option("--adapter-path", type=checks.folder, default=here(HERE / "adapters"), help="to save in")
     option("--batch-size", type=positive(int), default=8, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
