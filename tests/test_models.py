@@ -6,6 +6,7 @@ are as in the models that they are named after. The table stands at the end of t
 
 import json
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -254,19 +255,21 @@ def measure(settings, kind, batch, length, checkpoint):
     return foreseen, mx.get_peak_memory(), len(best)
 
 
-def test_the_memory_that_it_takes_is_said_and_how_to_take_less(tmp_path):
-    """Here all of 3,000 long examples at once, which is stopped as soon as that is said."""
-    long = [(f"What is {n}?", "It is as it is. " * 60) for n in range(3000)]
-    folder = write_data(tmp_path / "data", train=long, test=long[:1])
-    command = [sys.executable, "-u", ROOT / "main.py", "--data", folder, "--batch-size", 3000]
-    command += ["--adapter-path", tmp_path / "a"]
-    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True) as process:
-        for line in process.stdout:
-            if line.startswith("  Memory: "):
-                hint = process.stdout.readline()
-                process.kill()
-    assert "GB for the model and" in line and "That may be too much" in hint
-    assert all(option in hint for option in ("--grad-checkpoint", "--batch-size", "4-bit"))
+def test_the_memory_that_it_takes_is_said_and_how_to_take_less():
+    """Of little data; and of 3,000 long examples in one batch, which is more than there is."""
+    model, _, config = main.load_model(str(BASE))
+    model.freeze()
+    main.linear_to_lora_layers(model, -1, main.LORA)
+    said = []
+    for number, length in ((8, 20), (3000, 500)):
+        args = Namespace(batch_size=number, grad_checkpoint=False)
+        with checks.console.capture() as shown:
+            checks.show_memory(model, config, args, [([0] * length, 5)] * number)
+        said.append(shown.get())
+    few, many = said
+    assert re.fullmatch(r"  Memory: about 0.01 GB for .* and 0.0\d GB for .*are [\d.]+ GB.\n\n", few)
+    assert "That may be too much" in many
+    assert all(option in many for option in ("--grad-checkpoint", "--batch-size", "4-bit"))
 
 
 if __name__ == "__main__":
