@@ -1,12 +1,17 @@
 """What surrounds the lesson: reading the data, looking them over, drawing, judging by hand."""
 
+import ctypes
+import fcntl
 import json
+import logging
 import math
 import os
 import platform
 import random
 import re
 import shlex
+import shutil
+import signal
 import sys
 import tempfile
 import warnings
@@ -18,10 +23,11 @@ from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
-from io import StringIO
+from io import StringIO, TextIOWrapper
 from itertools import chain, pairwise
 from pathlib import Path
 from statistics import NormalDist, fmean
+from threading import Event
 from typing import NoReturn
 
 # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
@@ -50,6 +56,9 @@ Example = namedtuple("Example", "prompt messages completion place")
 PLAIN = {"highlight": False, "emoji": False}
 if not sys.stderr.isatty():
     disable_progress_bars()
+for stream in (sys.stdout, sys.stderr):
+    if isinstance(stream, TextIOWrapper):  # which may not have all letters
+        stream.reconfigure(errors="replace")
 console = Console(**PLAIN, soft_wrap=True)  # a long line stays one line
 paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen, less what moves
 
@@ -69,11 +78,13 @@ def stop(message: str) -> NoReturn:
 
 
 # ---- Loading a model ---------------------------------------------------------------------------
+SAFELY = {"trust_remote_code": False}  # a model's own programs are not run, nor is that asked
 ADVICE = {  # by what is in an error's name or text
     "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
     "RepositoryNotFound": "not on the Hub by that name; or private: run .venv/bin/hf auth login",
     "IncompleteSnapshot": "half of it is here and the Hub cannot be reached; run it again online",
-    "No space left": "the disk is full; make room, set HF_HOME to a folder elsewhere, or take less",
+    "No space left": "the disk is full; make room, or use another: by HF_HOME, or --adapter-path",
+    "Unable to write": "the disk is full; make room, or use another: by HF_HOME, or --adapter-path",
     "LocalEntryNotFound": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
     "RemoteProtocol": "the download broke off; run it again: files that are complete stay",
     "Consistency check": "the download broke off; run it again: files that are complete stay",
@@ -653,6 +664,7 @@ def plot(history: list[dict], question: str, path: Path) -> None:
 
     `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
     from matplotlib.figure import Figure  # only now, for it takes a while
 
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
@@ -737,7 +749,9 @@ def what_next(args: Namespace, tokenizer, exam: list[Example], most: int) -> Non
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     again = [word for word in again if word != "--judge"]
     real = ["--model", "HuggingFaceTB/SmolLM2-135M", "--adapter-path", "smollm2"]
+    go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
     commands = {
+        "Go on from where you stopped it": [*again, *go_on] if interrupted.is_set() else [],
         "Ask it again": ask_again(args, tokenizer, exam, most),
         "Judge the answers yourself": [*again, "--judge"],
         f"Teach it something else (first edit what is in {args.data})": again,
@@ -779,12 +793,17 @@ def converse(ask: Callable) -> None:
     show()
 
 
-def save_adapters(model: nn.Module, args: Namespace, lora: dict) -> None:
+def save_adapters(model: nn.Module, args: Namespace, lora: dict, step: int = 1) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout; `lora`: rank, scale and dropout."""
+    if interrupted.is_set() and not step:
+        show("  Nothing was learnt yet, so nothing is saved.")
+        return
     weights = dict(tree_flatten(model.trainable_parameters()))
     config = {"fine_tune_type": args.fine_tune_type, "num_layers": args.num_layers}
     config |= {"lora_parameters": lora} if args.fine_tune_type != "full" else {}
-    with written_whole(args.adapter_path) as folder:
+    if not all(mx.isfinite(array).all().item() for array in weights.values()):
+        stop("what was learnt is not finite, and not saved; try a lower --learning-rate")
+    with replaced(args.adapter_path) as folder:
         mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
         text = json.dumps({"model": args.model, **config}, indent=2)
         (folder / "adapter_config.json").write_text(text + "\n")
@@ -807,47 +826,52 @@ def load_saved(model: nn.Module, args: Namespace) -> bool:
     return True
 
 
-def data_files(source: str) -> dict[str, Path]:
-    """{name: path} of the files that were read from a folder; none if it is a data set on the Hub."""
-    files = {f"{s}.jsonl": Path(source) / f"{s}.jsonl" for s in ("train", "valid", "test")}
-    return {name: path for name, path in files.items() if path.is_file()}
-
-
 def save_record(
     args: Namespace, record: dict, questions: list, acts: dict, history: list, reached: set
 ) -> None:
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
-    packages = ("mlx", "mlx-lm", "transformers", "datasets", "huggingface-hub")
-    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
-    record = {
-        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items()},
-        "versions": versions | {"machine": platform.platform()},
-        "data": {n: sha256(p.read_bytes()).hexdigest() for n, p in data_files(args.data).items()},
-        **record,
-        "reached": sorted(reached),
-        "answers": [
-            {"question": example.prompt, "expected": example.completion, "from": example.place}
-            | {name: answers[number]._asdict() for name, answers in acts.items()}
-            for number, example in enumerate(questions)
-        ],
-        "training": history,
-    }
-    earlier = args.adapter_path / "results.json"
-    trained = bool(history) or not earlier.is_file()
-    if not trained:  # only judged: what else is on record stays
-        judged = record["judgments"]
+    if interrupted.is_set() and history[0].get("kept"):
+        return  # nothing was learnt; what an earlier run left stays as it is
+    earlier, keep = (
+        args.adapter_path / "results.json",
+        {"adapters.safetensors", "adapter_config.json"},
+    )
+    judged_only = not history and earlier.is_file()
+    if judged_only:  # what else is on record stays
+        judgments, keep = record["judgments"], OURS - {"results.json"}
         record = json.loads(earlier.read_text("utf-8"))
-        record["judgments"] = judged or record["judgments"]
-    with written_whole(args.adapter_path) as folder:
+        record["judgments"] = judgments or record["judgments"]
+    else:
+        answers = [
+            {"question": example.prompt, "expected": example.completion, "from": example.place}
+            | {name: given[number]._asdict() for name, given in acts.items()}
+            for number, example in enumerate(questions)
+        ]
+        record = surroundings(args) | record
+        record |= {"reached": sorted(reached), "answers": answers, "training": history}
+    with replaced(args.adapter_path, keep) as folder:
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
-        if trained:
+        if not judged_only:
             screen = paper.export_svg(title="main.py", clear=False)
             # Without its fonts, which a browser would fetch from elsewhere.
             screen = re.sub(r"@font-face \{.*?\}", "", screen, flags=re.DOTALL)
             (folder / "lesson.svg").write_text(screen, encoding="utf-8")
         if history:
             plot(history, questions[0].prompt, folder / "loss.png")
+
+
+def surroundings(args: Namespace) -> dict[str, dict]:
+    """The settings, versions, and SHA-256 of the data that a run was made with."""
+    packages = ("mlx", "mlx-lm", "transformers", "datasets", "huggingface-hub")
+    versions = {"python": platform.python_version()} | {name: version(name) for name in packages}
+    files = {f"{s}.jsonl": Path(args.data) / f"{s}.jsonl" for s in ("train", "valid", "test")}
+    read = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    return {
+        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in vars(args).items()},
+        "versions": versions | {"machine": platform.platform()},
+        "data": {name: sha256(content).hexdigest() for name, content in read.items()},
+    }
 
 
 # ---- Surroundings ------------------------------------------------------------------------------
@@ -875,21 +899,132 @@ def layers(text: str) -> int:
     return -1 if text == "-1" else positive(int)(text)
 
 
-def folder(text: str) -> Path:
-    """The type of an option that names a folder, which need not be there yet."""
-    if Path(text).exists() and not Path(text).is_dir():
+OURS = {"adapters.safetensors", "adapter_config.json", "results.json", "lesson.svg", "loss.png"}
+
+
+def adapters_folder(text: str) -> Path:
+    """The type of --adapter-path: a folder of ours, or a new one, which no other run is using."""
+    folder, existing = Path(text), Path(text).resolve()
+    if folder.exists() and not folder.is_dir():
         raise ArgumentTypeError(f"{text} is a file; it has to be a folder")
-    return Path(text)
+    if foreign := sorted({p.name for p in folder.glob("*")} - OURS) if folder.is_dir() else []:
+        raise ArgumentTypeError(
+            f"{text} holds {foreign[0]}, which is not of this program; take another"
+        )
+    while not existing.exists():
+        existing = existing.parent
+    for place in {existing, folder.resolve().parent} if folder.is_dir() else {existing}:
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise ArgumentTypeError(f"{place} is not yours to write in; take another folder")
+    name = sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    lock = f"{tempfile.gettempdir()}/learn-fine-tuning-{os.getuid()}-{name}.lock"
+    lock = os.open(
+        lock, os.O_CREAT | os.O_RDWR, 0o600
+    )  # open until this program ends, however it does
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ArgumentTypeError(f"{text}: another run is using it; take another folder") from None
+    return folder
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A new folder to write in; its files then replace those in `folder`, each whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as new:
-        yield Path(new)
-        for file in sorted(Path(new).iterdir()):
-            file.replace(folder / file.name)
+def replaced(folder: Path, keep: set[str] = frozenset()) -> Iterator[Path]:
+    """A new folder to write in, which then takes the place of `folder`: all of it at once, or nothing.
+
+    `keep` are the names of files that go over from the old one.
+    """
+    name = folder
+    with explained(f"--adapter-path {name}: not saved, and what was there is as it was"):
+        folder = folder.resolve()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{folder.name}-new-*"):  # by a run that was killed
+            shutil.rmtree(left)
+        new = folder.parent / f".{folder.name}-new-{os.getpid()}"
+        new.mkdir()
+        try:
+            for file in keep & {path.name for path in folder.glob("*")}:
+                with suppress(OSError):  # some disks have no links
+                    os.link(folder / file, new / file)
+                    continue
+                shutil.copy2(folder / file, new)
+            yield new
+            for path in (*new.iterdir(), new):
+                sync(path)
+            exchange(new, folder)
+            sync(folder.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)  # by now the old one
+
+
+def sync(path: Path) -> None:
+    """Waits until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def exchange(new: Path, old: Path) -> None:
+    """Gives two folders each other's names, in one step of the file system.
+
+    As renamex_np(2) on macOS and renameat2(2) on Linux do it, for which Python has no name.
+    """
+    if not old.exists():
+        new.rename(old)
+        return
+    library, names = ctypes.CDLL(None), (os.fsencode(new), os.fsencode(old))
+    try:
+        if sys.platform == "darwin":
+            failed = library.renamex_np(*names, 2)  # RENAME_SWAP
+        else:
+            here = -100  # AT_FDCWD
+            failed = library.renameat2(here, names[0], here, names[1], 2)  # RENAME_EXCHANGE
+    except AttributeError:
+        failed = True
+    if failed:  # some systems and disks cannot; then there is a moment between
+        aside = new.with_name(f"{new.name}-old")
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
+
+
+interrupted = Event()
+
+
+@contextmanager
+def ctrl_c_noted() -> Iterator[None]:
+    """Ctrl-C sets `interrupted`, which the training heeds at its next step; a second one ends all."""
+
+    def note(*_) -> None:
+        """The handler of the signal."""
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, note)
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Ends the program as a shell expects: 130 after Ctrl-C, and one line and 2 for what went wrong."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # as of `| head`: nobody is reading any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        stop(str(error))
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in f"{type(error).__name__} {error}".lower():
+            raise
+        stop("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
+    if interrupted.is_set():
+        sys.exit(130)
 
 
 def watch_network() -> set[str]:

@@ -105,7 +105,7 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     if not (Path(name).is_dir() or checks.is_on_hub(name)):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
     with checks.explained(f"--model {name}"):
-        model, tokenizer, config = mlx_lm.load(name, return_config=True)
+        model, tokenizer, config = mlx_lm.load(name, checks.SAFELY, return_config=True)
     if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
     checks.settle_end(tokenizer, name)
@@ -192,7 +192,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
             read += batch[2].sum().item()
             if not math.isfinite(losses[-1]):
                 stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
-        if done % every and done < args.iters:
+        if done % every and done < args.iters and not checks.interrupted.is_set():
             continue
         valid = held_out_loss(model, rows["valid"], args.batch_size) if rows["valid"] else None
         check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid}
@@ -202,11 +202,11 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
         losses.clear()
         if not valid or valid < best["valid"]:
             best, weights = check, tree_flatten(model.trainable_parameters())
-        if done - best["step"] >= 3 * every:
+        if done - best["step"] >= 3 * every or checks.interrupted.is_set():
             break
     best["kept"] = True
     model.load_weights(weights, strict=False)
-    why = "where valid is lowest" if rows["valid"] else "the last: no valid.jsonl"
+    why = "where valid is lowest" if rows["valid"] else "the last one"
     show(f"\n  Cost: {read:,} tokens; {time.perf_counter() - start:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {best['step']}, {why}.")
     return history
@@ -233,8 +233,9 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     rate = 6.4e-5 if args.fine_tune_type == "full" else 3.2e-4
     args.learning_rate = args.learning_rate or rate * math.sqrt(2048 / checks.embedding(model)[1])
     checks.show_memory(model, config, args, rows["train"])
-    history = train(model, rows, args, look)
-    checks.save_adapters(model, args, LORA)
+    with checks.ctrl_c_noted():
+        history = train(model, rows, args, look)
+    checks.save_adapters(model, args, LORA, next(c["step"] for c in history if c.get("kept")))
     return history
 
 
@@ -297,7 +298,12 @@ if __name__ == "__main__":
     option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
     option("--data", default=here(HERE / "data"), help="folder, or name of a data set on the Hub")
-    option("--adapter-path", type=checks.folder, default=here(HERE / "adapters"), help="to save in")
+    option(
+        "--adapter-path",
+        type=checks.adapters_folder,
+        default=here(HERE / "adapters"),
+        help="to save in",
+    )
     option("--batch-size", type=positive(int), default=8, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
@@ -310,9 +316,5 @@ if __name__ == "__main__":
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
     options = parser.parse_args()
-    try:
+    with checks.ending():
         main(options)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except OSError as error:
-        stop(str(error))

@@ -267,7 +267,9 @@ def test_the_memory_that_it_takes_is_said_and_how_to_take_less():
             checks.show_memory(model, config, args, [([0] * length, 5)] * number)
         said.append(shown.get())
     few, many = said
-    assert re.fullmatch(r"  Memory: about 0.01 GB for .* and 0.0\d GB for .*are [\d.]+ GB.\n\n", few)
+    assert re.fullmatch(
+        r"  Memory: about 0.01 GB for .* and 0.0\d GB for .*are [\d.]+ GB.\n\n", few
+    )
     assert "That may be too much" in many
     assert all(option in many for option in ("--grad-checkpoint", "--batch-size", "4-bit"))
 
