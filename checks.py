@@ -255,8 +255,9 @@ def load_data(source: str, model: str) -> dict[str, list[Example]]:
 
 
 def is_on_hub(name: str) -> bool:
-    """Whether it is the name of a model or a data set on the Hub, owner/name, and no path."""
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not Path(name).exists()
+    """Whether it is owner/name, as models and data sets on the Hub are called, and no path here."""
+    local = Path(name).exists() or Path(name).parent.exists()
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not local
 
 
 def load_folder(folder: Path) -> dict[str, list[Example]]:

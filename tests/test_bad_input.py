@@ -20,6 +20,8 @@ def check(run, said, folder):
 SETTINGS = {
     "no data folder": (["--data", "nowhere"], "nowhere/train.jsonl"),
     "no model folder": (["--model", "./nowhere"], "--model ./nowhere: no such folder"),
+    "no such folder in one that is there": (["--data", "texts/mine"], "texts/mine/train.jsonl: no"),
+    "no such model in a folder": (["--model", "texts/mine"], "--model texts/mine: no such folder"),
     "no model of that name": (["--model", "no-such-owner"], "owner/name"),
     "a folder without a model": (["--model", "."], "--model .: no config.json in it"),
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm
@@ -364,26 +365,35 @@ def test_a_path_with_spaces_and_other_letters_from_elsewhere(tmp_path):
     assert "=====" in said.stdout
 
 
-OTHERS = [f"3.{minor}" for minor in range(10, 15) if minor != sys.version_info.minor]
+def found(minor):
+    """The Python 3.minor of this machine, on the PATH or where pyenv puts it; None if there is none."""
+    name = f"python3.{minor}"
+    managed = (Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/{name}")
+    for path in filter(None, [shutil.which(name), *map(str, managed)]):
+        command = [path, "-c", "import ensurepip, venv, sys; print(sys.version_info.minor)"]
+        said = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+        if said.strip() == str(minor):
+            return path
+    return None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", OTHERS)
-def test_another_python(version, tmp_path):
+@pytest.mark.parametrize("minor", [n for n in range(10, 15) if n != sys.version_info.minor])
+def test_another_python(minor, tmp_path):
     """An environment made with it, and a short lesson in that."""
-    if not shutil.which(f"python{version}"):
-        pytest.skip(f"there is no python{version} here")
+    if not (python := found(minor)):
+        pytest.skip(f"there is no Python 3.{minor} here")
     there = tmp_path / "clone"
     shutil.copytree(ROOT, there, ignore=shutil.ignore_patterns(".*", "adapters", "tests"))
     (tmp_path / "bin").mkdir()
     for name in ("python3", "python3.13"):  # the first that init.sh looks for, and the last
-        (tmp_path / "bin" / name).symlink_to(shutil.which(f"python{version}"))
+        (tmp_path / "bin" / name).symlink_to(python)
     env = os.environ | {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
     command = "bash init.sh && .venv/bin/python3 main.py --iters 5 && .venv/bin/python3 --version"
     done = subprocess.run(
         ["bash", "-c", command], cwd=there, env=env, check=False, capture_output=True, text=True
     )
-    assert done.returncode == 0 and f"Python {version}." in done.stdout, done.stderr
+    assert done.returncode == 0 and f"Python 3.{minor}." in done.stdout, done.stderr
 
 
 # ---- It stays small, and the same --------------------------------------------------------------
