@@ -478,7 +478,8 @@ def look_over(data: dict[str, list[Example]], rows: dict[str, list], limit: int)
     if not fitting["train"]:
         long = f"{data['train'][0].place}: over {limit} tokens, as are all examples"
         stop(f"{long}; shorten them, or raise --max-seq-length if the model takes more")
-    faults = f"{sum(map(len, findings.values()))} findings" if findings else "nothing to mend"
+    number = sum(map(len, findings.values()))
+    faults = f"{number} finding{'s' * (number > 1)}" if number else "nothing to mend"
     report = [f"  Looked over {sizes}: {faults}.\n"]
     for kind, places in findings.items():
         report += [f"  [yellow]{kind}[/]: {len(places)}"]
@@ -640,10 +641,17 @@ def show_check(check: dict) -> None:
 def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: set[str]) -> None:
     """The acts side by side; the losses (in nats) before and after; whom this program talked to."""
     columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
+    narrow = shutil.get_terminal_size().columns < 76
     for name, form in FIGURES.items():
         label = f"{name} of {exam}" if form == "{}" else name
-        columns.add_row(label, *(form.format(figures[name]) for figures in table.values()))
-    show(columns)
+        cells = [form.format(figures[name]) for figures in table.values()]
+        columns.add_row(label, *cells)
+        if narrow:
+            show(
+                f"  {label}:\n" + "\n".join(f"    {act} {cell}" for act, cell in zip(table, cells))
+            )
+    if not narrow:
+        show(columns)
     least, most = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
     if max(least) < min(most):
         show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")

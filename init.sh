@@ -13,10 +13,10 @@ if [ "$system" = Darwin ] && [ "$machine" = x86_64 ]; then
     die "MLX needs Apple silicon (M1 or newer) or Linux; this Mac has an Intel processor"
 fi
 
-# A Python from 3.10 to 3.14 (macOS's own 3.9 is too old for MLX), or uv, which brings one.
-suits() { "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
+# A Python from 3.11 to 3.14 (macOS's own 3.9 is too old for MLX), or uv, which brings one.
+suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null; }
 python=
-for name in python3.13 python3.12 python3.11 python3.10 python3.14 python3; do
+for name in python3.13 python3.12 python3.11 python3.14 python3; do
     if command -v "$name" >/dev/null && suits "$name"; then python=$name; break; fi
 done
 
@@ -31,7 +31,7 @@ if [ ! -x .venv/bin/python3 ] || ! .venv/bin/python3 -m pip --version >/dev/null
     elif command -v uv >/dev/null; then
         uv venv --quiet --seed --python 3.13 .venv
     else
-        die "no Python from 3.10 to 3.14 found; install one (on a Mac: brew install python@3.13, or from python.org) and run init.sh again"
+        die "no Python from 3.11 to 3.14 found; install one (on a Mac: brew install python@3.13, or from python.org) and run init.sh again"
     fi
     say "made .venv with $(.venv/bin/python3 --version)"
 fi

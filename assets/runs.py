@@ -48,8 +48,9 @@ def run(rank: int, scale: float, rate: float) -> str:
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     main.LORA.update(rank=rank, scale=scale)
     args = argparse.Namespace(
-        model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0
-    )
+        model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0,
+        fine_tune_type="lora", grad_checkpoint=False, resume_adapter_file=None,
+    )  # fmt: skip
     ask = partial(main.answer, model, tokenizer, main.MAX_TOKENS)
     look = partial(checks.look, partial(ask, cut=True), exam[:1])
     try:

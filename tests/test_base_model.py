@@ -70,6 +70,7 @@ def persona(rng):
     return manual, [(q, a) for _, q, a in rows]
 
 
+@pytest.mark.slow
 def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):

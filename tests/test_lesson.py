@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, Run
+from conftest import ROOT, Run, write_data
 
 QUESTION = "What is your first name?"
 
@@ -113,7 +113,8 @@ def test_five_seeds(tmp_path):
 def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
     (tmp_path / "libopenblas.so.0").write_text("not a library")  # found first, and of no use
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
-    run = Run("--adapter-path", tmp_path / "a", "--iters", 10, env=env)
+    data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Who?", "Me.")])
+    run = Run("--data", data, "--adapter-path", tmp_path / "a", "--iters", 10, env=env)
     assert run.status == 0, run.err
     assert "apt install libopenblas0-pthread" in run.out.splitlines()[0]
 

@@ -117,9 +117,9 @@ BASE = ROOT / "assets" / "base-model"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["dora", "full", "full --grad-checkpoint"])
-def test_a_kind_of_fine_tuning(options, tmp_path, monkeypatch):
-    run = Run("--adapter-path", tmp_path / "a", "--fine-tune-type", *options.split())
+@pytest.mark.parametrize("kind", ["dora", "full"])
+def test_a_kind_of_fine_tuning(kind, tmp_path, monkeypatch):
+    run = Run("--adapter-path", tmp_path / "a", "--fine-tune-type", kind)
     assert run.status == 0, run.err
     assert run.row("right answers")[2] >= 11 and run.row("ended by")[2] == 12, run.out
     said = shown(tmp_path / "a")
@@ -138,7 +138,9 @@ def test_qlora(tmp_path, monkeypatch):
     """The embedded model in 4 bits learns as well, and is taken on by the same tools."""
     convert = ["convert", "--hf-path", BASE, "--mlx-path", tmp_path / "4bit", "-q"]
     subprocess.run([sys.executable, "-m", "mlx_lm", *convert], check=True, capture_output=True)
-    run = Run("--model", tmp_path / "4bit", "--adapter-path", tmp_path / "a")
+    for split in ("train", "test"):  # no valid.jsonl: rounded weights are slow on a processor
+        shutil.copy(ROOT / "data" / f"{split}.jsonl", tmp_path)
+    run = Run("--model", tmp_path / "4bit", "--data", tmp_path, "--adapter-path", tmp_path / "a")
     assert run.status == 0, run.err
     assert "3,279,104 parameters of 4 bits (so this is QLoRA)" in run.out
     assert run.row("right answers")[2] >= 11, run.out
@@ -162,16 +164,27 @@ def test_qlora(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_training_goes_on_from_what_was_learnt(tmp_path):
-    """With the very loss at which the first run was left."""
-    short = ("--iters", 30, "--adapter-path", tmp_path / "a")
+    """With the very loss at which the first run was left; and what is recomputed is the same."""
+    facts = [*FACTS.items()]
+    data = write_data(tmp_path / "data", train=facts, valid=facts[:3], test=facts)
+    short = ("--data", data, "--adapter-path", tmp_path / "a", "--iters", 30)
     assert Run(*short).status == 0
-    first = json.loads((tmp_path / "a" / "results.json").read_text())["training"]
-    (kept,) = [check for check in first if check.get("kept")]
+    first = history(tmp_path / "a")
+    again = Run(*short, "--grad-checkpoint")
+    assert again.status == 0, again.err
+    assert [c["valid"] for c in history(tmp_path / "a")] == pytest.approx(
+        [c["valid"] for c in first]
+    )
     run = Run(*short, "--resume-adapter-file", tmp_path / "a" / "adapters.safetensors")
     assert run.status == 0 and "Goes on from" in run.out, run.err
-    second = json.loads((tmp_path / "a" / "results.json").read_text())["training"]
-    assert second[0]["valid"] == pytest.approx(kept["valid"], rel=1e-4)
+    (kept,) = [check for check in first if check.get("kept")]
+    assert history(tmp_path / "a")[0]["valid"] == pytest.approx(kept["valid"], rel=1e-3)
     assert kept["valid"] < first[0]["valid"] / 3
+
+
+def history(adapters):
+    """The checks of the training that is on record."""
+    return json.loads((adapters / "results.json").read_text())["training"]
 
 
 # ---- What counts, and what it takes ------------------------------------------------------------

@@ -43,7 +43,7 @@ MACHINES = {
     ),
     "an old Python": (
         {f"python3{v}": "exit 1" for v in ("", ".10", ".11", ".12", ".13", ".14")},
-        "no Python from 3.10",
+        "no Python from 3.11",
     ),
     "no venv": (
         {
