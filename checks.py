@@ -39,6 +39,7 @@ import mlx.core as mx
 from huggingface_hub.utils import disable_progress_bars
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tuner.trainer import grad_checkpoint
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import get_total_parameters
@@ -130,6 +131,8 @@ def settle_end(tokenizer, name: str) -> None:
 
 def describe_model(model: nn.Module, name: str, config: dict) -> None:
     """One line: its size, how its numbers are kept, and what computes."""
+    if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
+        stop(f"--model {name}: mlx-lm cannot ask it several questions at once yet; take another")
     where, bits = "the GPU", config.get("quantization", {}).get("bits")
     if mx.default_device() == mx.Device(mx.cpu):
         where = "the processor, in float32"
@@ -898,7 +901,8 @@ def positive(kind: type) -> Callable[[str], float]:
         with suppress(ValueError):
             if 0 < kind(text) < 1e9:
                 return kind(text)
-        raise ArgumentTypeError(f"{text} is not a {'whole ' * (kind is int)}number above 0")
+        whole = "whole " * (kind is int)
+        raise ArgumentTypeError(f"{text} is not a {whole}number above 0 and below 1,000,000,000")
 
     return number
 
@@ -908,6 +912,7 @@ def layers(text: str) -> int:
     return -1 if text == "-1" else positive(int)(text)
 
 
+CONFIG = {"model", "fine_tune_type", "num_layers", "lora_parameters"}  # of our adapter_config.json
 OURS = {"adapters.safetensors", "adapter_config.json", "results.json", "lesson.svg", "loss.png"}
 
 
@@ -916,10 +921,8 @@ def adapters_folder(text: str) -> Path:
     folder, existing = Path(text), Path(text).resolve()
     if folder.exists() and not folder.is_dir():
         raise ArgumentTypeError(f"{text} is a file; it has to be a folder")
-    if foreign := sorted({p.name for p in folder.glob("*")} - OURS) if folder.is_dir() else []:
-        raise ArgumentTypeError(
-            f"{text} holds {foreign[0]}, which is not of this program; take another"
-        )
+    if other := foreign(folder):
+        raise ArgumentTypeError(f"{text} holds {other}, which is not of this program; take another")
     while not existing.exists():
         existing = existing.parent
     for place in {existing, folder.resolve().parent} if folder.is_dir() else {existing}:
@@ -935,6 +938,18 @@ def adapters_folder(text: str) -> Path:
     except BlockingIOError:
         raise ArgumentTypeError(f"{text}: another run is using it; take another folder") from None
     return folder
+
+
+def foreign(folder: Path) -> str | None:
+    """The name of a file in a folder that this program did not write, so that it is never lost."""
+    names = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
+    if names - OURS:
+        return min(names - OURS)
+    with suppress(OSError):
+        config = (folder / "adapter_config.json").read_text("utf-8", "replace")
+        if not set(re.findall(r'^  "(\w+)"', config, re.MULTILINE)) <= CONFIG:
+            return "adapter_config.json"
+    return None
 
 
 @contextmanager

@@ -315,6 +315,5 @@ if __name__ == "__main__":
     option("--resume-adapter-file", type=Path, help="adapters.safetensors to go on from")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
-    options = parser.parse_args()
     with checks.ending():
-        main(options)
+        main(parser.parse_args())

@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -83,18 +84,39 @@ class QuickRun:
 
     kind = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
 
-    def __init__(self, *options, folder, cwd=ROOT):
+    @classmethod
+    def process(cls, target, *args):
+        """A process that has begun to run target(*args), a function of this module."""
         with pytest.MonkeyPatch.context() as patch:  # for the server, which starts once
             patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(ROOT / "tests")]))
-            self.kind.set_forkserver_preload(["main", "conftest"])
-            out, err = folder / "out.txt", folder / "err.txt"
-            process = self.kind.Process(target=start, args=(options, cwd, out, err))
+            cls.kind.set_forkserver_preload(["main", "conftest"])
+            process = cls.kind.Process(target=target, args=args)
             process.start()
+        return process
+
+    def __init__(self, *options, folder, cwd=ROOT):
+        out, err = folder / "out.txt", folder / "err.txt"
+        process = self.process(start, options, cwd, out, err)
         process.join(120)
         process.kill()  # only if it still runs
         process.join()
         self.status = process.exitcode
         self.out, self.err = out.read_text("utf-8"), err.read_text("utf-8")
+
+
+def save_for_ever(folder):
+    """Saves adapters of rank 2 and of rank 3 by turns, and never comes back from here."""
+    import mlx.core as mx
+
+    import checks
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    args = Namespace(adapter_path=folder, model="m", fine_tune_type="lora", num_layers=-1)
+    while True:
+        for rank in (2, 3):
+            weights = {"a": mx.ones((rank, 20_000)), "b": mx.ones((30_000, rank))}
+            model = Namespace(trainable_parameters=lambda weights=weights: weights)
+            checks.save_adapters(model, args, {"rank": rank})
 
 
 @pytest.fixture(scope="session")

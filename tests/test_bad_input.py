@@ -5,7 +5,7 @@ import shutil
 
 import mlx.core as mx
 import pytest
-from conftest import ROOT, Run
+from conftest import ROOT, QuickRun, Run
 
 GOOD = '{"prompt": "Who?", "completion": "Me."}\n'
 
@@ -37,6 +37,10 @@ SETTINGS = {
         ["--resume-adapter-file", str(ROOT / "assets" / "base-model" / "model.safetensors")],
         "of another model, --fine-tune-type or --num-layers",
     ),
+    "more steps than anybody waits for": (["--iters", "99999999999"], "below 1,000,000,000"),
+    "a rate that is no number": (["--learning-rate", "nan"], "nan is not a number above 0"),
+    "a batch of words": (["--batch-size", "many"], "many is not a whole number"),
+    "half a seed": (["--seed", "0.5"], "--seed"),
     "no layers": (["--num-layers", "0"], "--num-layers"),
     "no room for any example": (["--max-seq-length", "2"], "--max-seq-length"),
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
@@ -50,7 +54,8 @@ def test_a_setting_that_cannot_be_used(mistake, tmp_path):
     (tmp_path / "train.jsonl").write_text(GOOD)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "train.jsonl").write_text('{"text": "The sea is wide."}\n')
-    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "adapters", *options, cwd=tmp_path)
+    own = ("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
+    run = QuickRun(*own, *options, folder=tmp_path, cwd=tmp_path)
     check(run, said, tmp_path)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx_lm
 import pytest
-from conftest import ROOT, TERMINAL, Run, write_data
+from conftest import ROOT, TERMINAL, QuickRun, Run, save_for_ever, write_data
 
 import checks
 
@@ -62,12 +62,10 @@ def test_killed_while_saving(tmp_path):
     """A hundred times: two versions replace each other without end, and one of them is always there."""
     folder, rng, whole = tmp_path / "adapters", random.Random(0), set()
     for _ in range(100):
-        pid = os.fork()
-        if not pid:
-            save_for_ever(folder)
-        time.sleep(rng.uniform(0.02, 0.08))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        process = QuickRun.process(save_for_ever, folder)
+        time.sleep(rng.uniform(0.02, 0.1))
+        process.kill()
+        process.join()
         if folder.exists():
             assert {path.name for path in folder.iterdir()} == {*FILES}
             rank = json.loads((folder / "adapter_config.json").read_text())["lora_parameters"][
@@ -81,17 +79,6 @@ def test_killed_while_saving(tmp_path):
 
 
 FILES = ("adapters.safetensors", "adapter_config.json")
-
-
-def save_for_ever(folder):
-    """In a process of its own, which never comes back from here."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    args = Namespace(adapter_path=folder, model="m", fine_tune_type="lora", num_layers=-1)
-    while True:
-        for rank in (2, 3):
-            weights = {"a": mx.ones((rank, 20_000)), "b": mx.ones((30_000, rank))}
-            model = Namespace(trainable_parameters=lambda weights=weights: weights)
-            checks.save_adapters(model, args, {"rank": rank})
 
 
 @pytest.fixture(scope="module")
@@ -207,16 +194,14 @@ ls -A disk"""
 
 
 def test_what_is_not_ours_is_not_written_over(tmp_path):
-    for name, content in {
-        "notes.txt": "mine",
-        "adapter_model.safetensors": "of another tool",
-    }.items():
+    others = '{\n  "base_model_name_or_path": "…",\n  "peft_type": "LORA"\n}'
+    for name, content in {"notes.txt": "mine", "adapter_config.json": others}.items():
         (tmp_path / "a").mkdir()
-        (tmp_path / "a" / name).write_text(content)
+        (tmp_path / "a" / name).write_text(content, "utf-8")
         run = Run("--adapter-path", tmp_path / "a")
         assert run.status == 2 and len(run.err.splitlines()) == 1, run.err
         assert f"holds {name}, which is not of this program; take another" in run.err
-        assert (tmp_path / "a" / name).read_text() == content
+        assert (tmp_path / "a" / name).read_text("utf-8") == content
         shutil.rmtree(tmp_path / "a")
 
 
