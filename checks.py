@@ -164,7 +164,7 @@ def check_kind(model: nn.Module, args: Namespace) -> None:
         stop(f"--num-layers {args.num_layers}: the model has {len(model.layers)}")
     if args.fine_tune_type == "full" and "QuantizedLinear" in kinds:
         stop(
-            "--fine-tune-type full: quantized weights cannot be trained; take lora, or another model"
+            "--fine-tune-type full: quantized weights cannot be trained; take lora or another model"
         )
     if args.fine_tune_type == "dora" and kinds & {"SwitchLinear", "QuantizedSwitchLinear"}:
         stop("--fine-tune-type dora: mlx-lm has none for a mixture of experts; take lora")
@@ -203,9 +203,8 @@ def memory_needed(
     trained = dict(tree_flatten(model.trainable_parameters()))
     size = next(a.dtype.size for a in arrays.values() if mx.issubdtype(a.dtype, mx.floating))
     experts = config.get("num_experts_per_tok") or 1  # of a mixture, whose matrices are stacked
-    numbers = sum(
-        sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in trained.values() if a.ndim > 1
-    )
+    matrices = [a for a in trained.values() if a.ndim > 1]
+    numbers = sum(sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in matrices)
     heads = config.get("num_attention_heads") or 16
     layers = len({re.sub(r"(layers\.\d+).*", r"\1", name) for name in trained})
     kept = (0.6 if checkpoint else 1.25) * size * (numbers + 2.4 * heads * layers * length)
@@ -223,13 +222,11 @@ def show_memory(model: nn.Module, config: dict, args: Namespace, rows: list) -> 
     has = info.get("max_recommended_working_set_size") or info.get("memory_size")
     has = (has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 1e9
     less = (
-        "--grad-checkpoint, a smaller --batch-size, --num-layers or --max-seq-length, or a smaller"
+        "--grad-checkpoint, less --batch-size, --num-layers or --max-seq-length, or a 4-bit model"
     )
-    hint = f"\n  [yellow]That may be too much.[/] Less takes: {less} or 4-bit model."
-    show(
-        f"  Memory: about {takes[0]:.2f} GB for the model and {takes[1]:.2f} GB for its training; there"
-        f" are {has:.1f} GB.{hint if sum(takes) > 0.8 * has else ''}\n"
-    )
+    hint = f"\n  [yellow]That may be too much.[/] What takes less: {less}."
+    said = f"about {takes[0]:.2f} GB for the model and {takes[1]:.2f} GB for its training"
+    show(f"  Memory: {said}; there are {has:.1f} GB.{hint if sum(takes) > 0.8 * has else ''}\n")
 
 
 # ---- Reading -----------------------------------------------------------------------------------
@@ -844,10 +841,8 @@ def save_record(
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
     if interrupted.is_set() and history[0].get("kept"):
         return  # nothing was learnt; what an earlier run left stays as it is
-    earlier, keep = (
-        args.adapter_path / "results.json",
-        {"adapters.safetensors", "adapter_config.json"},
-    )
+    earlier = args.adapter_path / "results.json"
+    keep = {"adapters.safetensors", "adapter_config.json"}
     judged_only = not history and earlier.is_file()
     if judged_only:  # what else is on record stays
         judgments, keep = record["judgments"], OURS - {"results.json"}
@@ -930,9 +925,8 @@ def adapters_folder(text: str) -> Path:
             raise ArgumentTypeError(f"{place} is not yours to write in; take another folder")
     name = sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     lock = f"{tempfile.gettempdir()}/learn-fine-tuning-{os.getuid()}-{name}.lock"
-    lock = os.open(
-        lock, os.O_CREAT | os.O_RDWR, 0o600
-    )  # open until this program ends, however it does
+    # It is open, and so locked, until this program ends, in whatever way.
+    lock = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

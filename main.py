@@ -72,10 +72,8 @@ def encode(tokenizer, example: Example) -> tuple[list[int], int]:
     if tokens[: len(asked)] != asked:  # where they meet, two characters became one token
         tokens = asked + tokenizer.encode(answer, add_special_tokens=False)
     # Tools let a model think that can. What tells it not to is learnt, too: so it never does.
-    open_end = (
-        encode_question(tokenizer, example, thinking=True) if tokenizer.has_thinking else asked
-    )
-    known = len(open_end) if tokens[: len(open_end)] == open_end else len(asked)
+    bare = encode_question(tokenizer, example, thinking=True) if tokenizer.has_thinking else asked
+    known = len(bare) if tokens[: len(bare)] == bare else len(asked)
     return [*tokens, tokenizer.eos_token_id], known
 
 
