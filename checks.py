@@ -911,7 +911,7 @@ CONFIG = {"model", "fine_tune_type", "num_layers", "lora_parameters"}  # of our 
 OURS = {"adapters.safetensors", "adapter_config.json", "results.json", "lesson.svg", "loss.png"}
 
 
-def adapters_folder(text: str) -> Path:
+def own_folder(text: str) -> Path:
     """The type of --adapter-path: a folder of ours, or a new one, which no other run is using."""
     folder, existing = Path(text), Path(text).resolve()
     if folder.exists() and not folder.is_dir():

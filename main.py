@@ -29,7 +29,7 @@ from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 from rich.markup import escape
 from rich.progress import track
 
-from checks import Example, console, evaluate, show, stop
+from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
@@ -296,12 +296,7 @@ if __name__ == "__main__":
     option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
     option("--data", default=here(HERE / "data"), help="folder, or name of a data set on the Hub")
-    option(
-        "--adapter-path",
-        type=checks.adapters_folder,
-        default=here(HERE / "adapters"),
-        help="to save in",
-    )
+    option("--adapter-path", type=own_folder, default=here(HERE / "adapters"), help="to save in")
     option("--batch-size", type=positive(int), default=8, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
