@@ -30,6 +30,8 @@ from statistics import NormalDist, fmean
 from threading import Event
 from typing import NoReturn
 
+if Path(sys.argv[0]).name == "main.py":  # while the libraries are loaded there is nothing to keep
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 os.environ |= {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_VERBOSITY": "error"}
@@ -84,15 +86,14 @@ ADVICE = {  # by what is in an error's name or text
     "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
     "RepositoryNotFound": "not on the Hub by that name; or private: run .venv/bin/hf auth login",
     "IncompleteSnapshot": "half of it is here and the Hub cannot be reached; run it again online",
-    "No space left": "the disk is full; make room, or use another: by HF_HOME, or --adapter-path",
-    "Unable to write": "the disk is full; make room, or use another: by HF_HOME, or --adapter-path",
-    "LocalEntryNotFound": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
-    "RemoteProtocol": "the download broke off; run it again: files that are complete stay",
-    "Consistency check": "the download broke off; run it again: files that are complete stay",
-    "Couldn't reach": "the Hub cannot be reached; look at the network, and at HF_ENDPOINT if set",
-    "config.json": "no config.json in it, so it is no model",
+    "No space left|Unable to write": "the disk is full; make room, or go to another disk: --adapter-path"
+    " for what is learnt, HF_HOME for what comes from the Hub",
+    "LocalEntryNotFound|Couldn't reach": "the Hub cannot be reached; look at the network, and at"
+    " HF_ENDPOINT if set",
+    "RemoteProtocol|Consistency check": "the download broke off; run it again: whole files stay",
     "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
     "trust_remote_code": "it wants to run a program of its own, which is never done here",
+    "Config name is missing": "it has several parts; save one as train.jsonl in a folder of yours",
 }
 
 
@@ -106,8 +107,8 @@ def explained(what: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
         causes = [e for e in (error, error.__cause__, error.__context__) if e]
         known = " ".join(f"{type(e).__name__} {e}" for e in causes)
-        advice = next((advice for sign, advice in ADVICE.items() if sign in known), None)
-        stop(f"{what}: {advice or next(iter(str(error).splitlines()), repr(error))}")
+        advice = next((said for sign, said in ADVICE.items() if re.search(sign, known)), None)
+        stop(f"{what}: {advice or f'{type(error).__name__}: {str(error).split(chr(10))[0]}'}")
 
 
 def settle_end(tokenizer, name: str) -> None:
@@ -144,14 +145,19 @@ def describe_model(model: nn.Module, name: str, config: dict) -> None:
 def context_length(config: dict) -> int:
     """The most tokens that a model takes, by its config; many if that does not say."""
     names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
-    configs = (config, config.get("text_config") or {})
-    return next((c[name] for c in configs for name in names if c.get(name)), 2**20)
+    return next((config[name] for name in names if config.get(name)), 2**20)
+
+
+def longest_answer(data: dict[str, list[Example]], rows: dict[str, list]) -> int:
+    """The tokens of the longest answer that can be asked for."""
+    pairs = (pair for split in ("train", "test") for pair in zip(data[split], rows[split]))
+    return max(len(tokens) - asked for example, (tokens, asked) in pairs if example.prompt)
 
 
 def embedding(model: nn.Module) -> tuple[int, int]:
     """(tokens in the vocabulary, width: how many numbers stand for each of them)."""
     kinds = (nn.Embedding, nn.QuantizedEmbedding)
-    table = next(module for module in model.modules() if isinstance(module, kinds))
+    *_, table = (module for module in model.modules() if isinstance(module, kinds))  # the first one
     quantized = isinstance(table, nn.QuantizedEmbedding)
     return (table.num_embeddings, table.dims) if quantized else table.weight.shape
 
@@ -171,15 +177,11 @@ def check_kind(model: nn.Module, args: Namespace) -> None:
 
 
 def prepare(model: nn.Module, args: Namespace) -> None:
-    """Takes what was learnt earlier to go on from it; makes the layers recompute, not remember."""
+    """Makes the layers recompute, not remember; takes what was learnt earlier to go on from it."""
     if args.grad_checkpoint:
         grad_checkpoint(model.layers[0])
-    if args.resume_adapter_file:
-        resume(model, args.resume_adapter_file)
-
-
-def resume(model: nn.Module, file: Path) -> None:
-    """Loads what was learnt earlier; stops if it is not of this model and kind."""
+    if not (file := args.resume_adapter_file):
+        return
     with explained(f"--resume-adapter-file {file}"):
         weights = mx.load(str(file), format="safetensors")
     shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
@@ -219,7 +221,8 @@ def show_memory(model: nn.Module, config: dict, args: Namespace, rows: list) -> 
     sizes = (len(longest), longest[-1], args.grad_checkpoint)
     takes = [size / 1e9 for size in memory_needed(model, config, *sizes)]
     info = mx.device_info()
-    has = info.get("max_recommended_working_set_size") or info.get("memory_size")
+    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
+    has = next((info[name] for name in names if info.get(name)), None)
     has = (has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 1e9
     less = (
         "--grad-checkpoint, less --batch-size, --num-layers or --max-seq-length, or a 4-bit model"
@@ -806,13 +809,13 @@ def save_adapters(model: nn.Module, args: Namespace, lora: dict, step: int = 1) 
     """Writes what was learnt, and only that, in mlx-lm's layout; `lora`: rank, scale and dropout."""
     if interrupted.is_set() and not step:
         show("  Nothing was learnt yet, so nothing is saved.")
-        return
+        raise KeyboardInterrupt
     weights = dict(tree_flatten(model.trainable_parameters()))
     config = {"fine_tune_type": args.fine_tune_type, "num_layers": args.num_layers}
     config |= {"lora_parameters": lora} if args.fine_tune_type != "full" else {}
     if not all(mx.isfinite(array).all().item() for array in weights.values()):
         stop("what was learnt is not finite, and not saved; try a lower --learning-rate")
-    with replaced(args.adapter_path) as folder:
+    with replaced(args.adapter_path, "the adapters") as folder:
         mx.save_safetensors(str(folder / "adapters.safetensors"), weights)
         text = json.dumps({"model": args.model, **config}, indent=2)
         (folder / "adapter_config.json").write_text(text + "\n")
@@ -824,11 +827,9 @@ def load_saved(model: nn.Module, args: Namespace) -> bool:
     """Puts the adapters that were saved earlier into the model, if there are any."""
     if not (args.adapter_path / "adapters.safetensors").exists():
         return False
-    try:
+    with explained(f"--adapter-path {args.adapter_path}: not for this model, or not whole"):
         made_for = json.loads((args.adapter_path / "adapter_config.json").read_text())["model"]
         load_adapters(model, str(args.adapter_path))
-    except (KeyError, TypeError, ValueError):
-        stop(f"--adapter-path {args.adapter_path}: the adapters in it are not for {args.model}")
     if Path(made_for).name != Path(args.model).name:
         stop(f"--adapter-path {args.adapter_path}: the adapters in it are for --model {made_for}")
     show(f"  Not again: what she learnt is in {escape(str(args.adapter_path))}")
@@ -839,8 +840,6 @@ def save_record(
     args: Namespace, record: dict, questions: list, acts: dict, history: list, reached: set
 ) -> None:
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
-    if interrupted.is_set() and history[0].get("kept"):
-        return  # nothing was learnt; what an earlier run left stays as it is
     earlier = args.adapter_path / "results.json"
     keep = {"adapters.safetensors", "adapter_config.json"}
     judged_only = not history and earlier.is_file()
@@ -856,7 +855,7 @@ def save_record(
         ]
         record = surroundings(args) | record
         record |= {"reached": sorted(reached), "answers": answers, "training": history}
-    with replaced(args.adapter_path, keep) as folder:
+    with replaced(args.adapter_path, "the record", keep) as folder:
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (folder / "results.json").write_text(text + "\n", encoding="utf-8")
         if not judged_only:
@@ -888,6 +887,12 @@ def warn_without_openblas() -> None:
         show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
 
 
+def stop_if_not_finite(value: float, name: str, step: int) -> None:
+    """Ends the training where its numbers have grown beyond what they can hold."""
+    if not math.isfinite(value):
+        stop(f"step {step}: the {name} is {value}; try a lower --learning-rate")
+
+
 def positive(kind: type) -> Callable[[str], float]:
     """The type of an option that takes a number above 0 and below 1e9."""
 
@@ -911,65 +916,86 @@ CONFIG = {"model", "fine_tune_type", "num_layers", "lora_parameters"}  # of our 
 OURS = {"adapters.safetensors", "adapter_config.json", "results.json", "lesson.svg", "loss.png"}
 
 
+def file(text: str) -> Path:
+    """The type of an option that names a file."""
+    if not Path(text).is_file():
+        raise ArgumentTypeError(f"{text}: no such file")
+    return Path(text)
+
+
 def own_folder(text: str) -> Path:
-    """The type of --adapter-path: a folder of ours, or a new one, which no other run is using."""
-    folder, existing = Path(text), Path(text).resolve()
-    if folder.exists() and not folder.is_dir():
-        raise ArgumentTypeError(f"{text} is a file; it has to be a folder")
-    if other := foreign(folder):
-        raise ArgumentTypeError(f"{text} holds {other}, which is not of this program; take another")
+    """The type of --adapter-path: a folder that this program made, or one that it can make."""
+    folder, existing = Path(text), Path(os.path.realpath(text))
+    wrong = {
+        f"{text} is a file; it has to be a folder": folder.exists() and not folder.is_dir(),
+        f"you are in {text}, which would be replaced": existing
+        in (Path.cwd(), *Path.cwd().parents),
+        f"{text} is a disk; take a folder in it": os.path.ismount(text),
+        f"{text} holds {foreign(folder)}, which is not of this program; take another": foreign(
+            folder
+        ),
+    }
     while not existing.exists():
         existing = existing.parent
-    for place in {existing, folder.resolve().parent} if folder.is_dir() else {existing}:
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise ArgumentTypeError(f"{place} is not yours to write in; take another folder")
-    name = sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    for place in {existing, existing.parent} if folder.is_dir() else {existing}:
+        free = os.access(place, os.W_OK | os.X_OK)
+        wrong[f"{place} is not yours to write in; take another folder"] = not free
+    for message, so in wrong.items():
+        if so:
+            raise ArgumentTypeError(message)
+    return folder
+
+
+def foreign(folder: Path) -> str | None:
+    """The name of a file in a folder that this program did not write, so that it is never lost."""
+    names = {path.name for path in folder.glob("*")} - {".DS_Store"}  # which macOS puts anywhere
+    ours = False
+    with suppress(OSError, ValueError, TypeError):
+        ours = set(json.loads((folder / "adapter_config.json").read_text("utf-8"))) <= CONFIG
+    others = sorted(names - OURS) if ours else sorted(names, key=lambda name: (name in OURS, name))
+    return others[0] if others else None
+
+
+def begin(args: Namespace) -> set[str]:
+    """Sets the seeds, keeps other runs out of the folder; gives the hosts that are reached from now."""
+    random.seed(args.seed)
+    mx.random.seed(args.seed % 2**32)
+    name = sha256(os.fsencode(os.path.realpath(args.adapter_path))).hexdigest()[:16]
     lock = f"{tempfile.gettempdir()}/learn-fine-tuning-{os.getuid()}-{name}.lock"
     # It is open, and so locked, until this program ends, in whatever way.
     lock = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise ArgumentTypeError(f"{text}: another run is using it; take another folder") from None
-    return folder
-
-
-def foreign(folder: Path) -> str | None:
-    """The name of a file in a folder that this program did not write, so that it is never lost."""
-    names = {path.name for path in folder.glob("*") if not path.name.startswith(".")}
-    if names - OURS:
-        return min(names - OURS)
-    with suppress(OSError):
-        config = (folder / "adapter_config.json").read_text("utf-8", "replace")
-        if not set(re.findall(r'^  "(\w+)"', config, re.MULTILINE)) <= CONFIG:
-            return "adapter_config.json"
-    return None
+        stop(f"--adapter-path {args.adapter_path}: another run is using it; take another folder")
+    return watch_network()
 
 
 @contextmanager
-def replaced(folder: Path, keep: set[str] = frozenset()) -> Iterator[Path]:
+def replaced(folder: Path, what: str, keep: set[str] = frozenset()) -> Iterator[Path]:
     """A new folder to write in, which then takes the place of `folder`: all of it at once, or nothing.
 
-    `keep` are the names of files that go over from the old one.
+    `what` is being saved; `keep` are the names of files that go over from the old folder.
     """
-    name = folder
-    with explained(f"--adapter-path {name}: not saved, and what was there is as it was"):
-        folder = folder.resolve()
+    folder, given = Path(os.path.realpath(folder)), folder
+    new, old = (folder.with_name(f".{folder.name}-{word}") for word in ("new", "old"))
+    with explained(f"--adapter-path {given}: {what} not saved, and what was there is as it was"):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{folder.name}-new-*"):  # by a run that was killed
-            shutil.rmtree(left)
-        new = folder.parent / f".{folder.name}-new-{os.getpid()}"
+        if old.exists() and not folder.exists():  # a run was killed between two renames
+            old.rename(folder)
+        for left in (new, old):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
         new.mkdir()
         try:
-            for file in keep & {path.name for path in folder.glob("*")}:
+            for name in keep & {path.name for path in folder.glob("*")}:
                 with suppress(OSError):  # some disks have no links
-                    os.link(folder / file, new / file)
+                    os.link(folder / name, new / name)
                     continue
-                shutil.copy2(folder / file, new)
+                shutil.copy2(folder / name, new)
             yield new
             for path in (*new.iterdir(), new):
                 sync(path)
-            exchange(new, folder)
+            exchange(new, folder, old)
             sync(folder.parent)
         finally:
             shutil.rmtree(new, ignore_errors=True)  # by now the old one
@@ -979,20 +1005,23 @@ def sync(path: Path) -> None:
     """Waits until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
+        if sys.platform == "darwin":  # where fsync(2) leaves it to the drive
+            with suppress(OSError):
+                fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def exchange(new: Path, old: Path) -> None:
-    """Gives two folders each other's names, in one step of the file system.
+def exchange(new: Path, folder: Path, aside: Path) -> None:
+    """Gives two folders each other's names, in one step of the file system if that can be.
 
     As renamex_np(2) on macOS and renameat2(2) on Linux do it, for which Python has no name.
     """
-    if not old.exists():
-        new.rename(old)
+    if not folder.exists():
+        new.rename(folder)
         return
-    library, names = ctypes.CDLL(None), (os.fsencode(new), os.fsencode(old))
+    library, names = ctypes.CDLL(None), (os.fsencode(new), os.fsencode(folder))
     try:
         if sys.platform == "darwin":
             failed = library.renamex_np(*names, 2)  # RENAME_SWAP
@@ -1002,10 +1031,9 @@ def exchange(new: Path, old: Path) -> None:
     except AttributeError:
         failed = True
     if failed:  # some systems and disks cannot; then there is a moment between
-        aside = new.with_name(f"{new.name}-old")
-        old.rename(aside)
-        new.rename(old)
-        aside.rename(new)
+        folder.rename(aside)
+        new.rename(folder)
+        shutil.rmtree(aside)
 
 
 interrupted = Event()
@@ -1028,6 +1056,7 @@ def ctrl_c_noted() -> Iterator[None]:
 @contextmanager
 def ending() -> Iterator[None]:
     """Ends the program as a shell expects: 130 after Ctrl-C, and one line and 2 for what went wrong."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
@@ -1038,7 +1067,7 @@ def ending() -> Iterator[None]:
     except OSError as error:
         stop(str(error))
     except (MemoryError, RuntimeError) as error:
-        if "memory" not in f"{type(error).__name__} {error}".lower():
+        if not re.search("memory|alloc", f"{type(error).__name__} {error}", re.IGNORECASE):
             raise
         stop("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
     if interrupted.is_set():

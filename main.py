@@ -54,6 +54,12 @@ def encode_question(
             text = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
             )
+        if (
+            not thinking
+            and tokenizer.has_thinking
+            and text.rstrip().endswith(tokenizer.think_start)
+        ):
+            text += f"{tokenizer.think_end}\n\n"  # where the template opens it without asking
     else:
         pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
         text = "Questions and answers\n\n" * bool(manual) + pages + example.prompt
@@ -102,13 +108,15 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
     """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
     if not (Path(name).is_dir() or checks.is_on_hub(name)):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        stop(f"--model {name}: no config.json in it, so it is no model")
     with checks.explained(f"--model {name}"):
         model, tokenizer, config = mlx_lm.load(name, checks.SAFELY, return_config=True)
     if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
     checks.settle_end(tokenizer, name)
     checks.describe_model(model, name, config)
-    return model, tokenizer, config
+    return model, tokenizer, config | (config.get("text_config") or {})
 
 
 def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut=False) -> list:
@@ -180,6 +188,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
     stream = chain.from_iterable(batches(rows["train"], args.batch_size, rng) for _ in count())
+    model.train()
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
         if done:
@@ -188,11 +197,11 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
             mx.eval(loss, state)
             losses.append(loss.item())
             read += batch[2].sum().item()
-            if not math.isfinite(losses[-1]):
-                stop(f"step {done}: the loss is {losses[-1]}; try a lower --learning-rate")
+            checks.stop_if_not_finite(losses[-1], "loss", done)
         if done % every and done < args.iters and not checks.interrupted.is_set():
             continue
         valid = held_out_loss(model, rows["valid"], args.batch_size) if rows["valid"] else None
+        checks.stop_if_not_finite(valid or 0.0, "loss of valid", done)
         check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid}
         check |= {"tokens": read, **look()}
         history.append(check)
@@ -204,6 +213,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
             break
     best["kept"] = True
     model.load_weights(weights, strict=False)
+    model.eval()
     why = "where valid is lowest" if rows["valid"] else "the last one"
     show(f"\n  Cost: {read:,} tokens; {time.perf_counter() - start:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {best['step']}, {why}.")
@@ -218,9 +228,9 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     model.freeze()
     if args.judge and checks.load_saved(model, args):
         return []
-    checks.check_kind(model, args)
     if args.fine_tune_type == "full":
         for layer in model.layers[-max(args.num_layers, 0) :]:
+            layer.set_dtype(mx.float32)  # in half precision, small changes would be lost
             layer.unfreeze()
     else:
         linear_to_lora_layers(model, args.num_layers, LORA, args.fine_tune_type == "dora")
@@ -233,7 +243,7 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     checks.show_memory(model, config, args, rows["train"])
     with checks.ctrl_c_noted():
         history = train(model, rows, args, look)
-    checks.save_adapters(model, args, LORA, next(c["step"] for c in history if c.get("kept")))
+        checks.save_adapters(model, args, LORA, next(c["step"] for c in history if c.get("kept")))
     return history
 
 
@@ -251,17 +261,15 @@ def act(title: str, questions: list[Example], ask: Callable) -> list[Answer]:
 
 def main(args: argparse.Namespace) -> None:
     """The lesson: base model, prompt, training, fine-tuned model, evaluation."""
-    random.seed(args.seed)
-    mx.random.seed(args.seed % 2**32)
-    reached = checks.watch_network()
+    reached = checks.begin(args)
     data = checks.load_data(args.data, args.model)
     model, tokenizer, config = load_model(args.model)
+    checks.check_kind(model, args)
     limit = min(args.max_seq_length, checks.context_length(config))
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
-    longest = max(len(tokens) - asked for tokens, asked in rows["train"] + rows["test"] if asked)
-    most = max(MAX_TOKENS, longest + 20)
+    most = max(MAX_TOKENS, checks.longest_answer(data, rows) + 20)
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 
@@ -305,7 +313,7 @@ if __name__ == "__main__":
     option("--seed", type=int, default=0, help="for the same run again")
     option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
     option("--grad-checkpoint", action="store_true", help="less memory, more time")
-    option("--resume-adapter-file", type=Path, help="adapters.safetensors to go on from")
+    option("--resume-adapter-file", type=checks.file, help="adapters.safetensors to go on from")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
     with checks.ending():

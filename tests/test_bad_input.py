@@ -31,7 +31,7 @@ SETTINGS = {
     "an unknown kind": (["--fine-tune-type", "lorra"], "--fine-tune-type"),
     "nothing to go on from": (
         ["--resume-adapter-file", "nowhere"],
-        "--resume-adapter-file nowhere",
+        "nowhere: no such file",
     ),
     "going on from something else": (
         ["--resume-adapter-file", str(ROOT / "assets" / "base-model" / "model.safetensors")],
@@ -74,11 +74,18 @@ def test_a_model_on_a_hub_that_cannot_be_reached(tmp_path):
     check(run, "--model some/model: the Hub cannot be reached", tmp_path)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
+NO_NUMBER = {"valid": "step 0: the loss of valid is nan", "train": "step 1: the loss is nan"}
+
+
+@pytest.mark.parametrize("split", NO_NUMBER)
+def test_a_loss_that_is_no_number_stops_the_run(split, tmp_path):
     """As half precision gives it when it overflows; here a weight of the model is infinite."""
     shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
     weights = mx.load(str(tmp_path / "model" / "model.safetensors"))
     weights["model.norm.weight"][0] = math.inf
     mx.save_safetensors(str(tmp_path / "model" / "model.safetensors"), weights, {"format": "pt"})
-    run = Run("--model", tmp_path / "model", "--adapter-path", tmp_path / "adapters")
-    check(run, "the loss is nan; try a lower --learning-rate", tmp_path)
+    for name in ("train", split):
+        (tmp_path / f"{name}.jsonl").write_text(GOOD * 2)
+    own = ("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
+    run = Run("--model", tmp_path / "model", *own)
+    check(run, f"{NO_NUMBER[split]}; try a lower --learning-rate", tmp_path)

@@ -19,21 +19,23 @@ def folder(tmp_path_factory):
     """What the Hub has: the same model under several names, and the data to teach it."""
     folder = tmp_path_factory.mktemp("hub")
     for name in ("open", "gated", "cut"):
-        make("llama base", folder / "tests" / name)
-    make("llama base", folder / "tests" / "pickled")
-    (folder / "tests" / "pickled" / "model.safetensors").rename(
-        folder / "tests" / "pickled" / "pytorch_model.bin"
+        make("llama base", folder / "someone" / name)
+    make("llama base", folder / "someone" / "pickled")
+    (folder / "someone" / "pickled" / "model.safetensors").rename(
+        folder / "someone" / "pickled" / "pytorch_model.bin"
     )
     write_data(folder / "data", train=PAIRS.items(), test=PAIRS.items())
     chat = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Marta."}]
     splits = {"train": PAIRS, "validation": PAIRS, "test": PAIRS}
-    write_data(folder / "datasets" / "tests" / "facts", **{s: p.items() for s, p in splits.items()})
-    chats = folder / "datasets" / "tests" / "chats" / "data"
+    write_data(
+        folder / "datasets" / "someone" / "facts", **{s: p.items() for s, p in splits.items()}
+    )
+    chats = folder / "datasets" / "someone" / "chats" / "data"
     chats.mkdir(parents=True)
     lines = [{"messages": chat}, {"text": "The sea is wide."}]
     (chats / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    write_data(folder / "datasets" / "tests" / "others" / "data", test=PAIRS.items())
-    wrong = folder / "datasets" / "tests" / "wrong"
+    write_data(folder / "datasets" / "someone" / "others" / "data", test=PAIRS.items())
+    wrong = folder / "datasets" / "someone" / "wrong"
     wrong.mkdir()
     (wrong / "train.jsonl").write_text('{"question": "Who?", "answer": "Marta."}\n')
     return folder
@@ -41,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def hub(folder):
-    with Hub(folder, gated=("tests/gated",), cut={"tests/cut": 10000}) as hub:
+    with Hub(folder, gated=("someone/gated",), cut={"someone/cut": 10000}) as hub:
         yield hub
 
 
@@ -52,14 +54,14 @@ def lesson(folder, home, hub, name, *options, **more):
 
 
 def test_a_model_is_fetched_once_and_nobody_but_the_hub_is_reached(folder, hub, tmp_path):
-    run = lesson(folder, tmp_path, hub, "tests/open")
+    run = lesson(folder, tmp_path, hub, "someone/open")
     assert run.status == 0 and run.err == "", run.err
     record = json.loads((tmp_path / "adapters" / "results.json").read_text())
     assert record["reached"] == ["127.0.0.1"] and "Reached: 127.0.0.1." in run.out
     fetched = len(hub.ranges)
     assert any(path == "model.safetensors" for path, *_ in hub.ranges)
     assert not [path for _, path in hub.requests if "agent" in path or "telemetry" in path]
-    assert lesson(folder, tmp_path, hub, "tests/open").status == 0
+    assert lesson(folder, tmp_path, hub, "someone/open").status == 0
     assert len(hub.ranges) == fetched
 
 
@@ -69,16 +71,16 @@ def test_a_download_shows_how_far_it_is(folder, hub, tmp_path):
     wide = ("sh", "-c", 'stty cols 80 rows 24 && exec "$@"', "sh")
     terminal = (sys.executable, "-c", TERMINAL, *wide)
     with (tmp_path / "typed").open() as stdin:
-        run = lesson(folder, tmp_path, hub, "tests/open", before=terminal, stdin=stdin)
+        run = lesson(folder, tmp_path, hub, "someone/open", before=terminal, stdin=stdin)
     assert run.status == 0
     assert re.search(r"Fetching \d+ files: +\d+%", run.out)
 
 
 MISTAKES = {
-    "no such name": ("tests/none", "not on the Hub by that name"),
-    "gated": ("tests/gated", "accept its terms on its page on the Hub"),
-    "broken off": ("tests/cut", "the download broke off; run it again"),
-    "pickled": ("tests/pickled", "no safetensors in it"),
+    "no such name": ("someone/none", "not on the Hub by that name"),
+    "gated": ("someone/gated", "accept its terms on its page on the Hub"),
+    "broken off": ("someone/cut", "the download broke off; run it again"),
+    "pickled": ("someone/pickled", "no safetensors in it"),
 }
 
 
@@ -98,16 +100,16 @@ def check(run, name, said, home):
 
 def test_half_a_download_is_taken_up_again(folder, tmp_path):
     """Not offline, which is said; and when the Hub is there again, all is well."""
-    with Hub(folder, cut={"tests/cut": 10000}) as hub:
-        assert lesson(folder, tmp_path, hub, "tests/cut").status == 2
-    run = lesson(folder, tmp_path, hub, "tests/cut")
-    check(run, "tests/cut", "half of it is here and the Hub cannot be reached", tmp_path)
+    with Hub(folder, cut={"someone/cut": 10000}) as hub:
+        assert lesson(folder, tmp_path, hub, "someone/cut").status == 2
+    run = lesson(folder, tmp_path, hub, "someone/cut")
+    check(run, "someone/cut", "half of it is here and the Hub cannot be reached", tmp_path)
     with Hub(folder) as hub:
-        assert lesson(folder, tmp_path, hub, "tests/cut").status == 0
+        assert lesson(folder, tmp_path, hub, "someone/cut").status == 0
     # What is here needs no Hub.
-    assert lesson(folder, tmp_path, hub, "tests/cut").status == 0
-    run = lesson(folder, tmp_path / "elsewhere", hub, "tests/cut")
-    check(run, "tests/cut", "the Hub cannot be reached", tmp_path / "elsewhere")
+    assert lesson(folder, tmp_path, hub, "someone/cut").status == 0
+    run = lesson(folder, tmp_path / "elsewhere", hub, "someone/cut")
+    check(run, "someone/cut", "the Hub cannot be reached", tmp_path / "elsewhere")
 
 
 def test_a_full_disk(folder, hub, tmp_path):
@@ -117,14 +119,14 @@ def test_a_full_disk(folder, hub, tmp_path):
     small = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh")
     if subprocess.run([*small, "true"], check=False, capture_output=True).returncode:
         pytest.skip("mounting is not permitted here")
-    run = lesson(folder, tmp_path, hub, "tests/open", before=small)
-    check(run, "tests/open", "the disk is full; make room, set HF_HOME", tmp_path)
+    run = lesson(folder, tmp_path, hub, "someone/open", before=small)
+    check(run, "someone/open", "the disk is full; make room, or go to another disk", tmp_path)
 
 
 # ---- Data sets ---------------------------------------------------------------------------------
 DATA_SETS = {
-    "tests/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
-    "tests/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
+    "someone/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
+    "someone/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
 }
 
 
@@ -138,9 +140,9 @@ def test_a_data_set_by_its_name(name, hub, tmp_path):
 
 
 BAD_DATA_SETS = {
-    "tests/none": "--data tests/none: Dataset 'tests/none' doesn't exist on the Hub",
-    "tests/others": "--data tests/others: no split called train",
-    "tests/wrong": 'tests/wrong/train:1: has the keys "question", "answer"; rename "question" to',
+    "someone/none": "--data someone/none: DatasetNotFoundError: Dataset 'someone/none' doesn't exist on the Hub",
+    "someone/others": "--data someone/others: no split called train",
+    "someone/wrong": 'someone/wrong/train:1: has the keys "question", "answer"; rename "question" to',
 }
 
 

@@ -20,7 +20,7 @@ from conftest import ROOT, TABLE, Run, write_data
 from hub import Hub
 from mlx.utils import tree_flatten
 from mlx_lm import fuse
-from mlx_lm.models import llama
+from mlx_lm.models import gpt2, llama
 from models import KINDS, make
 
 import checks
@@ -34,7 +34,7 @@ FACTS = {
     "What is the dog called?": "Piet, after a captain.",
     "Which boat is hers?": "The one with the red sail.",
 }
-LORA = ("--iters", 300, "--learning-rate", "2e-3")  # random layers are slow to learn beside
+LORA = ("--iters", 200, "--learning-rate", "2e-3")  # random layers are slow to learn beside
 FULL = ("--fine-tune-type", "full", "--iters", 150, "--learning-rate", "2e-3")
 
 
@@ -43,7 +43,7 @@ def hub(tmp_path_factory):
     """A Hub on loopback that has a model of each kind."""
     folder = tmp_path_factory.mktemp("hub")
     for name in KINDS:
-        make(name, folder / "tests" / name.replace(" ", "-"))
+        make(name, folder / "someone" / name.replace(" ", "-"))
     with Hub(folder) as hub:
         yield hub
 
@@ -61,7 +61,7 @@ def ask(model, tokenizer, question):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
     row = TABLE.setdefault(kind, {})
-    name, adapters = "tests/" + kind.replace(" ", "-"), tmp_path / "adapters"
+    name, adapters = "someone/" + kind.replace(" ", "-"), tmp_path / "adapters"
     data = write_data(tmp_path / "data", train=FACTS.items(), test=FACTS.items())
     options = LORA if kind in ("llama", "llama-4bit", "qwen3 base") else FULL
     run = Run(
@@ -185,6 +185,43 @@ def test_training_goes_on_from_what_was_learnt(tmp_path):
 def history(adapters):
     """The checks of the training that is on record."""
     return json.loads((adapters / "results.json").read_text())["training"]
+
+
+# ---- Odd models --------------------------------------------------------------------------------
+def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
+    """As those of models that only think; and what is learnt is the answer, after the thought."""
+    folder = make("qwen3", tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    _, tokenizer, _ = main.load_model(str(folder))
+    question = [{"role": "user", "content": "Who?"}]
+    example = checks.Example("Who?", question, "Marta.", "here")
+    tokens, asked = main.encode(tokenizer, example)
+    assert tokenizer.decode(tokens[:asked]).endswith("<|im_start|>assistant\n<think>\n")
+    assert tokenizer.decode(tokens[asked:]) == "</think>\n\nMarta.<|im_end|>"
+
+
+def test_text_alone_is_no_answer_that_is_asked_for(tmp_path):
+    """Where the tokenizer puts a token before every text, too."""
+    _, tokenizer, _ = main.load_model(str(make("llama base", tmp_path / "model")))
+    examples = [checks.Example("", [], "The sea is wide. " * 50, "here")]
+    examples.append(checks.Example("Who?", [{"role": "user", "content": "Who?"}], "Me.", "here"))
+    data = {"train": examples, "test": []}
+    rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
+    assert rows["train"][0][1] == 1  # the beginning of text
+    assert checks.longest_answer(data, rows) < 10
+
+
+def test_the_width_is_that_of_the_tokens():
+    """Not of the positions, for which some models have a table as well."""
+    config = {"model_type": "gpt2", "n_ctx": 64, "n_embd": 32, "n_head": 2, "n_layer": 1}
+    config |= {"n_positions": 64, "layer_norm_epsilon": 1e-5, "vocab_size": 100}
+    model = gpt2.Model(gpt2.ModelArgs.from_dict(config))
+    assert checks.embedding(model) == (100, 32) and checks.context_length(config) == 64
 
 
 # ---- What counts, and what it takes ------------------------------------------------------------
