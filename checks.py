@@ -62,6 +62,7 @@ if not sys.stderr.isatty():
 for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, TextIOWrapper):  # which may not have all letters
         stream.reconfigure(errors="replace")
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
 console = Console(**PLAIN, soft_wrap=True)  # a long line stays one line
 paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen, less what moves
 
@@ -676,7 +677,6 @@ def plot(history: list[dict], question: str, path: Path) -> None:
 
     `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
     """
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
     from matplotlib.figure import Figure  # only now, for it takes a while
 
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")

@@ -188,7 +188,6 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
     stream = chain.from_iterable(batches(rows["train"], args.batch_size, rng) for _ in count())
-    model.train()
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
         if done:
@@ -213,7 +212,6 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
             break
     best["kept"] = True
     model.load_weights(weights, strict=False)
-    model.eval()
     why = "where valid is lowest" if rows["valid"] else "the last one"
     show(f"\n  Cost: {read:,} tokens; {time.perf_counter() - start:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {best['step']}, {why}.")
@@ -242,7 +240,9 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     args.learning_rate = args.learning_rate or rate * math.sqrt(2048 / checks.embedding(model)[1])
     checks.show_memory(model, config, args, rows["train"])
     with checks.ctrl_c_noted():
+        model.train()  # some layers can only then be gone through backwards
         history = train(model, rows, args, look)
+        model.eval()
         checks.save_adapters(model, args, LORA, next(c["step"] for c in history if c.get("kept")))
     return history
 
