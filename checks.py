@@ -1,4 +1,4 @@
-"""What surrounds the lesson: reading the data, looking them over, drawing, judging by hand."""
+"""What surrounds the lesson: loading, reading and looking over, evaluating, drawing, saving."""
 
 import ctypes
 import fcntl
@@ -225,9 +225,7 @@ def show_memory(model: nn.Module, config: dict, args: Namespace, rows: list) -> 
     names = ("max_recommended_working_set_size", "total_memory", "memory_size")
     has = next((info[name] for name in names if info.get(name)), None)
     has = (has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")) / 1e9
-    less = (
-        "--grad-checkpoint, less --batch-size, --num-layers or --max-seq-length, or a 4-bit model"
-    )
+    less = "--grad-checkpoint, less --batch-size, --num-layers, --max-seq-length, a 4-bit model"
     hint = f"\n  [yellow]That may be too much.[/] What takes less: {less}."
     said = f"about {takes[0]:.2f} GB for the model and {takes[1]:.2f} GB for its training"
     show(f"  Memory: {said}; there are {has:.1f} GB.{hint if sum(takes) > 0.8 * has else ''}\n")
@@ -652,7 +650,9 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: 
         columns.add_row(label, *cells)
         if narrow:
             show(
-                f"  {label}:\n" + "\n".join(f"    {act} {cell}" for act, cell in zip(table, cells))
+                "\n    ".join(
+                    [f"  {label}:", *(f"{act} {cell}" for act, cell in zip(table, cells))]
+                )
             )
     if not narrow:
         show(columns)
@@ -926,14 +926,12 @@ def file(text: str) -> Path:
 def own_folder(text: str) -> Path:
     """The type of --adapter-path: a folder that this program made, or one that it can make."""
     folder, existing = Path(text), Path(os.path.realpath(text))
+    here, other = (Path.cwd(), *Path.cwd().parents), foreign(folder)
     wrong = {
         f"{text} is a file; it has to be a folder": folder.exists() and not folder.is_dir(),
-        f"you are in {text}, which would be replaced": existing
-        in (Path.cwd(), *Path.cwd().parents),
+        f"you are in {text}, which would be replaced": existing in here,
         f"{text} is a disk; take a folder in it": os.path.ismount(text),
-        f"{text} holds {foreign(folder)}, which is not of this program; take another": foreign(
-            folder
-        ),
+        f"{text} holds {other}, which is not of this program; take another": other,
     }
     while not existing.exists():
         existing = existing.parent
