@@ -112,6 +112,14 @@ def explained(what: str) -> Iterator[None]:
         stop(f"{what}: {advice or f'{type(error).__name__}: {str(error).split(chr(10))[0]}'}")
 
 
+def check_name(name: str) -> None:
+    """Stops if that is neither a folder with a model nor what a model on the Hub could be called."""
+    if not (Path(name).is_dir() or is_on_hub(name)):
+        stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        stop(f"--model {name}: no config.json in it, so it is no model")
+
+
 def settle_end(tokenizer, name: str) -> None:
     """Settles the token that ends an answer, and makes it the tokenizer's end of text.
 
@@ -198,7 +206,7 @@ def memory_needed(
 ) -> tuple[float, float]:
     """(bytes that the model takes, bytes that a step of training takes on `batch` x `length` tokens).
 
-    A step: five times what is trained (itself, its gradient, AdamW's two means, the best so far); and
+    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far); and
     for each token what goes in and out of every matrix, the attention's scores, and three copies of
     the logits. The factors are fitted to measurements; tests/test_models.py compares.
     """
@@ -624,6 +632,13 @@ FIGURES = {  # of the evaluation's table, and how each is shown
 }
 
 
+def show_answers(questions: list[Example], answers: list) -> None:
+    """Questions and their answers; the sign behind one says that it did not end by itself."""
+    for example, given in zip(questions, answers):
+        text, end = escape(given.text).replace("\n", "\n    "), "" if given.ended else " [dim]…[/]"
+        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
+
+
 def look(ask: Callable, quiz: list[Example]) -> dict:
     """What is answered by now to the first question, and how many of the others rightly."""
     first, *others = ask(quiz)
@@ -638,6 +653,13 @@ def show_check(check: dict) -> None:
     right = f"right {check['right']:>2}" if check["of"] else ""
     said = brief(check["answer"], 31)
     show(f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  [dim]→[/] {escape(said)}")
+
+
+def show_cost(tokens: int, seconds: float, kept: dict) -> None:
+    """What the training took, and which of its checks was kept."""
+    why = "the last one" if kept["valid"] is None else "where valid is lowest"
+    show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
+    show(f"  Kept: the adapters of step {kept['step']}, {why}.")
 
 
 def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: set[str]) -> None:
@@ -796,7 +818,9 @@ def ask_again(args: Namespace, tokenizer, exam: list[Example], most: int) -> lis
 
 
 def converse(ask: Callable) -> None:
-    """Answers the learner's own questions, until an empty line or Ctrl-D."""
+    """Answers the learner's own questions, if there is one, until an empty line or Ctrl-D."""
+    if not (sys.stdin.isatty() and console.is_terminal):
+        return
     show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
     with suppress(EOFError, KeyboardInterrupt):
         while typed := console.input("[cyan]?[/] ").strip():

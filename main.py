@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fine-tuning in one script: a base model is asked, prompted, trained, and asked again.
+"""Fine-tuning in one script: a base model is asked, trained, and asked again.
 
 Read main(), near the foot, first: it is the whole lesson. README.md is the course it belongs to.
 """
@@ -8,7 +8,6 @@ import argparse
 import math
 import os
 import random
-import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -16,6 +15,9 @@ from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
+
+if __name__ == "__main__":  # on screen at once, for the libraries take a moment to load
+    print(__doc__.partition("\n")[0])
 
 import checks  # before the libraries, whose settings it makes
 
@@ -25,15 +27,14 @@ import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
-from rich.markup import escape
 from rich.progress import track
 
 from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 4.0, "dropout": 0.0}  # scale is what others call alpha / rank
-MAX_TOKENS = 60  # the longest answer, unless the data have longer ones
 Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
 
@@ -54,12 +55,9 @@ def encode_question(
             text = tokenizer.apply_chat_template(
                 turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
             )
-        if (
-            not thinking
-            and tokenizer.has_thinking
-            and text.rstrip().endswith(tokenizer.think_start)
-        ):
-            text += f"{tokenizer.think_end}\n\n"  # where the template opens it without asking
+        opened = tokenizer.has_thinking and text.rstrip().endswith(tokenizer.think_start)
+        if opened and not thinking:  # some templates open it without asking
+            text += f"{tokenizer.think_end}\n\n"
     else:
         pages = "".join(f"{e.prompt}\n{e.completion}\n\n" for e in manual)
         text = "Questions and answers\n\n" * bool(manual) + pages + example.prompt
@@ -106,10 +104,7 @@ def batches(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.arra
 # ---- Base model --------------------------------------------------------------------------------
 def load_model(name: str) -> tuple[nn.Module, object, dict]:
     """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
-    if not (Path(name).is_dir() or checks.is_on_hub(name)):
-        stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
-    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
-        stop(f"--model {name}: no config.json in it, so it is no model")
+    checks.check_name(name)
     with checks.explained(f"--model {name}"):
         model, tokenizer, config = mlx_lm.load(name, checks.SAFELY, return_config=True)
     if mx.default_device() == mx.Device(mx.cpu):
@@ -125,7 +120,13 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
     A base model goes on and on: `cut` says that we read no more lines than there should be.
     """
     prompts, start = [encode_question(tokenizer, q, manual) for q in questions], time.perf_counter()
-    reply = mlx_lm.batch_generate(model, tokenizer, prompts, max_tokens=most, return_token_ids=True)
+    # What all of them begin with, such as the manual, is read once and kept: a prompt cache.
+    shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
+    if shared:
+        model(mx.array([shared]), cache=cache)
+    rest, caches = [p[len(shared) :] for p in prompts], [cache] * len(prompts)
+    settings = {"max_tokens": most, "prefill_batch_size": 16, "return_token_ids": True}
+    reply = mlx_lm.batch_generate(model, tokenizer, rest, caches, **settings)
     seconds, answers = (time.perf_counter() - start) / len(prompts), []
     for question, prompt, text, tokens in zip(questions, prompts, reply.texts, reply.token_ids):
         lines = text.strip().split("\n")
@@ -139,15 +140,18 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
 # ---- Training ----------------------------------------------------------------------------------
 def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tuple[mx.array, ...]:
     """(mean cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
-    logits, targets = model(tokens[:, :-1]), tokens[:, 1:]
+    logits, targets = model(tokens[:, :-1]).astype(mx.float32), tokens[:, 1:]
     position = mx.arange(1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
-    losses = nn.losses.cross_entropy(logits.astype(mx.float32), targets)
+    # Cross-entropy: minus the logarithm of the probability (softmax) that the right token was given.
+    logits -= mx.stop_gradient(logits.max(-1, keepdims=True))  # so that no power overflows
+    right = mx.take_along_axis(logits, targets[..., None], -1).squeeze(-1)
+    losses = mx.log((math.e**logits).sum(-1)) - right
     return (losses * mask).sum() / mask.sum(), mask.sum()
 
 
-def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 1) -> float:
+def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> float:
     """Mean loss, in nats, of all the tokens that count."""
     total, tokens = 0.0, 0
     for batch in batches(rows, batch_size, random.Random(0)):
@@ -157,10 +161,10 @@ def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 1)
 
 
 def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, list]:
-    """(the training step, the state that it changes): AdamW; the rate warms up, then fades away."""
+    """(the training step, the state that it changes): Adam; the rate warms up, then fades away."""
     decay = {"name": "cosine_decay", "arguments": [args.learning_rate, args.iters]}
     decay |= {"warmup": warmup, "warmup_init": args.learning_rate / warmup}
-    optimizer = optim.AdamW(build_schedule(decay), weight_decay=0.0)
+    optimizer = optim.Adam(build_schedule(decay))
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
     def step(*batch: mx.array) -> mx.array:
@@ -182,8 +186,8 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     Ends early when that loss has not fallen in three checks. `look()` is how it answers by now.
     Gives for each check: step, loss and valid (in nats), tokens read, look()'s, and which was kept.
     """
-    every = max(args.iters // 20, 1)  # steps from one check to the next
-    step, state = make_step(model, args, warmup=2 * every)
+    every = max(args.iters // 10, 1)  # steps from one check to the next
+    step, state = make_step(model, args, warmup=max(args.iters // 10, 1))
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
     read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
@@ -212,9 +216,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
             break
     best["kept"] = True
     model.load_weights(weights, strict=False)
-    why = "where valid is lowest" if rows["valid"] else "the last one"
-    show(f"\n  Cost: {read:,} tokens; {time.perf_counter() - start:.1f} seconds with the checks.")
-    show(f"  Kept: the adapters of step {best['step']}, {why}.")
+    checks.show_cost(read, time.perf_counter() - start, best)
     return history
 
 
@@ -233,7 +235,7 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     else:
         linear_to_lora_layers(model, args.num_layers, LORA, args.fine_tune_type == "dora")
     checks.prepare(model, args)
-    passes = min(max(1200 / len(rows["train"]), 3), 30)  # 1,200 examples seen, each 3 to 30 times
+    passes = min(max(800 / len(rows["train"]), 3), 30)  # 800 examples seen, each 3 to 30 times
     args.iters = args.iters or math.ceil(passes * math.ceil(len(rows["train"]) / args.batch_size))
     # Adapters take more than whole weights do, wider models less: after Schulman, "LoRA Without Regret".
     rate = 6.4e-5 if args.fine_tune_type == "full" else 3.2e-4
@@ -253,9 +255,7 @@ def act(title: str, questions: list[Example], ask: Callable) -> list[Answer]:
     show(f"\n[bold cyan]{title.replace(':', '[/]:', 1)}\n")
     with console.status(f"asking {len(questions)} questions"):
         answers = ask(questions)
-    for example, given in [*zip(questions, answers)][:4]:
-        text, end = escape(given.text).replace("\n", "\n    "), "" if given.ended else " [dim]…[/]"
-        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
+    checks.show_answers(questions[:4], answers)
     return answers
 
 
@@ -269,7 +269,7 @@ def main(args: argparse.Namespace) -> None:
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
-    most = max(MAX_TOKENS, checks.longest_answer(data, rows) + 20)
+    most = checks.longest_answer(data, rows) + 20
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 
@@ -295,12 +295,12 @@ def main(args: argparse.Namespace) -> None:
     record |= {"judgments": checks.judge(exam, acts) if args.judge else []}
     checks.save_record(args, record, questions, acts, history, reached)
     checks.what_next(args, tokenizer, exam, most)
-    if sys.stdin.isatty() and console.is_terminal and not args.judge:
+    if not args.judge:
         checks.converse(ask)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser()
     option, here, positive = parser.add_argument, os.path.relpath, checks.positive
     option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
     option("--data", default=here(HERE / "data"), help="folder, or name of a data set on the Hub")

@@ -54,7 +54,7 @@ print(f"\nloss: the mean over the {counted.item()} tokens that count: {loss.item
 print(f"gradients: {sum(g.size for g in flat.values()):,} numbers, for example of {name}:")
 print(f"  {flat[name].shape}, from {flat[name].min().item():.4f} to {flat[name].max().item():.4f}")
 
-optimizer = optim.AdamW(1e-3, weight_decay=0.0)
+optimizer = optim.Adam(1e-3)
 for step in range(1, 11):
     (loss, _), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
     optimizer.update(model, optim.clip_grad_norm(gradients, 1.0)[0])

@@ -3,7 +3,7 @@
 
 python3 assets/runs.py
 
-Everything else is as in main.py, the seed included. It takes some two minutes on 2 cores.
+Everything else is as in main.py, the seed included. It takes about a minute on 2 cores.
 """
 
 import argparse
@@ -51,7 +51,8 @@ def run(rank: int, scale: float, rate: float) -> str:
         model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0,
         fine_tune_type="lora", grad_checkpoint=False, resume_adapter_file=None,
     )  # fmt: skip
-    ask = partial(main.answer, model, tokenizer, main.MAX_TOKENS)
+    most = checks.longest_answer(data, rows) + 20
+    ask = partial(main.answer, model, tokenizer, most)
     look = partial(checks.look, partial(ask, cut=True), exam[:1])
     try:
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:

@@ -1,0 +1,116 @@
+"""What makes the lesson fast: the causes, not the seconds, which tests/benchmark.py measures."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+COUNTED = """
+import atexit, json, runpy, sys
+from mlx_lm.models.llama import Model
+calls, forward = [], Model.__call__
+def counted(self, inputs, *rest, **named):
+    calls.append(inputs.size)
+    return forward(self, inputs, *rest, **named)
+Model.__call__ = counted
+output, *sys.argv = sys.argv[1:]
+seen = lambda: {"calls": len(calls), "tokens": sum(calls), "modules": [*sys.modules]}
+atexit.register(lambda: json.dump(seen(), open(output, "w")))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def rows_of(lengths):
+    """Encoded examples of so many tokens, half of which are the question's."""
+    return [([1] * length, length // 2) for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    """The training data that the lesson comes with, encoded."""
+    import checks
+    import main
+
+    base = str(ROOT / "assets" / "base-model")
+    with checks.console.capture():
+        _, tokenizer, _ = main.load_model(base)
+    return [main.encode(tokenizer, e) for e in checks.load_data(str(ROOT / "data"), base)["train"]]
+
+
+def padded(rows, size, seed=0):
+    """(tokens, tokens with the padding, shapes) of one pass over the rows."""
+    import main
+
+    batches = [*main.batches(rows, size, random.Random(seed))]
+    tokens = sum(lengths.sum().item() for _, _, lengths in batches)
+    return tokens, sum(b.size for b, _, _ in batches), {b.shape for b, _, _ in batches}
+
+
+def test_little_is_padded(shipped):
+    """Like lengths together, and no further than the longest: of the lesson's data 5 %, of many 1 %."""
+    tokens, with_padding, _ = padded(shipped, 8)
+    assert with_padding <= 1.06 * tokens
+    rng = random.Random(0)
+    many = rows_of(rng.randint(10, 200) for _ in range(1000))
+    tokens, with_padding, _ = padded(many, 8)
+    assert with_padding <= 1.015 * tokens
+
+
+def test_few_shapes_have_to_be_compiled(shipped):
+    """Where the step is compiled, each shape is anew: there are never more than batches in one pass."""
+    shapes = [padded(shipped, 8, seed)[2] for seed in range(20)]
+    assert len(set().union(*shapes)) <= len(shipped) / 8
+
+
+def test_forward_passes_of_the_lesson(tmp_path):
+    """The manual is read once, not 72 times (which would be 17,500 tokens more); all are asked at once."""
+    command = [sys.executable, "-c", COUNTED, tmp_path / "seen", ROOT / "main.py"]
+    command += ["--adapter-path", tmp_path / "adapters"]
+    done = subprocess.run(map(str, command), capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((tmp_path / "seen").read_text())
+    assert 10_000 < seen["tokens"] < 43_000 and 100 < seen["calls"] < 720
+    assert "datasets" not in seen["modules"] and "torch" not in seen["modules"]
+
+
+def test_the_first_line_waits_for_no_library():
+    """On screen before anything is imported that takes a while: Python tells what it imports."""
+    command = [sys.executable, "-X", "importtime", ROOT / "main.py", "--help"]
+    unbuffered = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    shown = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    done = subprocess.run([*map(str, command)], check=True, env=unbuffered, **shown)
+    before, title, after = done.stdout.partition("Fine-tuning in one script")
+    modules = [line.rpartition("|")[2].strip().split(".")[0] for line in before.splitlines()]
+    heavy = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "numpy", "rich", "checks"}
+    assert title and "argparse" in modules and not heavy & set(modules)
+    assert all(f" {name}\n" in after for name in heavy)
+
+
+@pytest.mark.parametrize(("scale", "dtype"), [(1, "float32"), (1e4, "float32"), (3, "bfloat16")])
+def test_the_loss_is_the_librarys(scale, dtype):
+    """Cross-entropy as MLX's own, its gradient too, however far the logits lie apart; half precision."""
+    import mlx.core as mx
+    from mlx import nn
+
+    import main
+
+    mx.random.seed(0)
+    logits = (scale * mx.random.normal((3, 9, 50))).astype(getattr(mx, dtype))
+    tokens, asked, lengths = mx.random.randint(0, 50, (3, 10)), [2, 4, 1], [10, 8, 5]
+
+    def theirs(logits):
+        losses = nn.losses.cross_entropy(logits.astype(mx.float32), tokens[:, 1:])
+        return mx.concatenate(
+            [row[a - 1 : n - 1] for row, a, n in zip(losses, asked, lengths)]
+        ).mean()
+
+    def ours(logits):
+        return main.loss_fn(lambda _: logits, tokens, mx.array(asked), mx.array(lengths))[0]
+
+    (one, its), (other, others) = (mx.value_and_grad(f)(logits) for f in (ours, theirs))
+    assert one.item() == pytest.approx(other.item(), rel=1e-5)
+    assert mx.allclose(its, others, rtol=1e-2 if dtype == "bfloat16" else 1e-4, atol=1e-6).item()
