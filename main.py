@@ -269,7 +269,7 @@ def main(args: argparse.Namespace) -> None:
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
-    most = checks.longest_answer(data, rows) + 20
+    most = checks.longest_answer(data, rows) + 10
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 

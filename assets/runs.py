@@ -51,7 +51,7 @@ def run(rank: int, scale: float, rate: float) -> str:
         model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0,
         fine_tune_type="lora", grad_checkpoint=False, resume_adapter_file=None,
     )  # fmt: skip
-    most = checks.longest_answer(data, rows) + 20
+    most = checks.longest_answer(data, rows) + 10
     ask = partial(main.answer, model, tokenizer, most)
     look = partial(checks.look, partial(ask, cut=True), exam[:1])
     try:
