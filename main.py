@@ -187,7 +187,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     Gives for each check: step, loss and valid (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(args.iters // 10, 1)  # steps from one check to the next
-    step, state = make_step(model, args, warmup=max(args.iters // 10, 1))
+    step, state = make_step(model, args, warmup=every)
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
     read, start = 0, time.perf_counter()
     rng = random.Random(args.seed)
