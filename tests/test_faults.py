@@ -121,12 +121,12 @@ def test_killed_at_any_moment(small, earlier, tmp_path):
 @pytest.mark.slow
 def test_ctrl_c_in_training_keeps_what_was_learnt(small, tmp_path):
     process = start("--data", small, "--adapter-path", tmp_path / "a", "--iters", 2000)
-    said = wait_for(process, "step  100")
+    said = wait_for(process, "step  200")
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == "", errors
     steps = [int(n) for n in re.findall(r"^  step +(\d+)", said + rest, re.MULTILINE)]
-    assert steps[:2] == [0, 100] and steps[-1] <= 103, steps
+    assert steps[:2] == [0, 200] and steps[-1] <= 203, steps
     assert f"Kept: the adapters of step {steps[-1]}" in rest
     assert f"Saved: 303,104 numbers, in {tmp_path / 'a'}" in rest
     assert "Fine-tuned model: " in rest and "→ Old Marta does." in rest
@@ -266,7 +266,7 @@ def test_two_runs_at_once_in_one_folder(small, tmp_path):
     first = start("--data", small, "--adapter-path", tmp_path / "a", "--iters", 3)
     wait_for(first, "parameters")
     second = Run("--adapter-path", tmp_path / "a")
-    assert second.status == 2 and second.out == ""
+    assert second.status == 2 and len(second.out.splitlines()) == 1  # the title
     assert f"{tmp_path / 'a'}: another run is using it; take another folder" in second.err
     assert first.communicate(timeout=60)[1] == "" and first.returncode == 0
     assert mlx_lm.load(str(BASE), adapter_path=str(tmp_path / "a"))
@@ -436,14 +436,14 @@ def resident(pid):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_two_thousand_steps(tmp_path):
-    """Less than 2 % more at the end than after the first hundred."""
+    """Less than 2 % more at the end than after the first two hundred."""
     data = write_data(tmp_path / "data", train=[("Who?", "Me."), ("What?", "That.")])
     process = start("--data", data, "--adapter-path", tmp_path / "a", "--iters", 2000)
     sizes = []
     for line in process.stdout:
         if line.startswith("  step "):
             sizes.append(resident(process.pid))
-    assert process.wait() == 0 and len(sizes) == 21
+    assert process.wait() == 0 and len(sizes) == 11
     assert max(sizes[1:]) < 1.02 * sizes[1], sizes
 
 
