@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Fine-tuning in one script: a base model is asked, trained, and asked again.
+"""Fine-tuning in one script: a model is asked, prompted, trained, asked again.
 
 Read main(), near the foot, first: it is the whole lesson. README.md is the course it belongs to.
 """
@@ -147,7 +147,7 @@ def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tupl
     # Cross-entropy: minus the logarithm of the probability (softmax) that the right token was given.
     logits -= mx.stop_gradient(logits.max(-1, keepdims=True))  # so that no power overflows
     right = mx.take_along_axis(logits, targets[..., None], -1).squeeze(-1)
-    losses = mx.log((math.e**logits).sum(-1)) - right
+    losses = mx.log((math.e**logits).sum(-1)) - right  # on a processor thrice as fast as MLX's own
     return (losses * mask).sum() / mask.sum(), mask.sum()
 
 

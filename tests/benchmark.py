@@ -29,11 +29,13 @@ BASE, DATA = ROOT / "assets" / "base-model", ROOT / "data"
 WORK = Path(tempfile.gettempdir()) / "learn-fine-tuning-benchmark"
 PEFT = WORK / "peft" / "bin" / "python3"
 RATE, LORA = 9e-4, {"rank": 16, "scale": 4.0, "dropout": 0.0}
-SHAPES = {  # Llamas from 3 million parameters, as the embedded one, to SmolLM2-135M
-    "3 M": {},
-    "11 M": {"hidden_size": 320, "intermediate_size": 864, "num_hidden_layers": 9},
-    "36 M": {"hidden_size": 448, "intermediate_size": 1216, "num_hidden_layers": 15},
-    "135 M": {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30},
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+SIZES += ("num_key_value_heads", "vocab_size")
+SHAPES = {  # Llamas from the embedded one to SmolLM2-135M
+    "3 M": (256, 640, 4, 4, 4, 1024),
+    "11 M": (320, 864, 9, 5, 5, 1024),
+    "36 M": (448, 1216, 15, 7, 7, 1024),
+    "135 M": (576, 1536, 30, 9, 3, 49152),
 }
 
 
@@ -160,107 +162,115 @@ def limit(model: str, data: str, batch: int) -> dict:
     }
 
 
-def peft(model: str, data: str, iters: int) -> dict:
-    """The same lesson with PEFT and transformers: three acts, checks on the way, held-out losses."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+class WithPeft:
+    """The lesson's work with PEFT and transformers: asking, training, held-out losses."""
 
-    def read(split: str) -> list[dict]:
-        """The examples of a file, if there is one."""
-        path = Path(data, f"{split}.jsonl")
-        return [json.loads(line) for line in path.read_text().splitlines() if line]
+    def __init__(self, model: str, data: str):
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    torch.manual_seed(0)
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
-    end = tokenizer.convert_tokens_to_ids(tokenizer.eos_token)
-    splits = {split: read(split) for split in ("train", "valid", "test")}
-    questions = [e["prompt"] for s in ("test", "train", "valid") for e in splits[s]]
-    pages = {e["completion"]: e for e in reversed(splits["train"])}
-    manual = "Questions and answers\n\n" + "".join(
-        f"{e['prompt']}\n{e['completion']}\n\n" for e in pages.values()
-    )
+        torch.manual_seed(0)
+        self.torch, self.tokenizer = torch, AutoTokenizer.from_pretrained(model)
+        self.network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        self.end = self.tokenizer.convert_tokens_to_ids(self.tokenizer.eos_token)
+        files = {split: Path(data, f"{split}.jsonl") for split in ("test", "train", "valid")}
+        files["general"] = Path(model, "general.jsonl")
+        self.examples = {
+            s: list(map(json.loads, path.read_text().splitlines())) for s, path in files.items()
+        }
+        self.rows = {s: [self.encode(e) for e in found] for s, found in self.examples.items()}
+        longest = max(len(tokens) - asked for tokens, asked in self.rows["train"])
+        self.most = longest + 10  # tokens of an answer, as main.py has it
 
-    def encode(example: dict) -> tuple[list[int], int]:
+    def encode(self, example: dict) -> tuple[list[int], int]:
         """(tokens, how many of them do not count)."""
-        asked = tokenizer.encode(example.get("prompt", ""), add_special_tokens=False)
-        said = "\n" * ("prompt" in example) + example.get("completion", example.get("text", ""))
-        return [*asked, *tokenizer.encode(said, add_special_tokens=False), end], len(asked)
+        asked = self.tokenizer.encode(example.get("prompt", ""), add_special_tokens=False)
+        said = example["text"] if "text" in example else "\n" * ("prompt" in example)
+        said += example.get("completion", "")
+        tokens = [*asked, *self.tokenizer.encode(said, add_special_tokens=False), self.end]
+        return tokens, len(asked)
 
-    def batch_loss(rows: list) -> tuple:
+    def loss(self, rows: list) -> tuple:
         """(mean loss, tokens that count)."""
-        longest = max(len(tokens) for tokens, _ in rows)
-        ids = torch.tensor([t + [end] * (longest - len(t)) for t, _ in rows])
-        there = torch.tensor([[1] * len(t) + [0] * (longest - len(t)) for t, _ in rows])
-        labels = torch.tensor([[-100] * n + t[n:] + [-100] * (longest - len(t)) for t, n in rows])
-        out = network(input_ids=ids, attention_mask=there, labels=labels)
+        longest, tensor = max(len(tokens) for tokens, _ in rows), self.torch.tensor
+        pad = [longest - len(tokens) for tokens, _ in rows]
+        ids = tensor([t + [self.end] * n for (t, _), n in zip(rows, pad)])
+        there = tensor([[1] * len(t) + [0] * n for (t, _), n in zip(rows, pad)])
+        labels = tensor([[-100] * a + t[a:] + [-100] * n for (t, a), n in zip(rows, pad)])
+        out = self.network(input_ids=ids, attention_mask=there, labels=labels)
         return out.loss, int((labels[:, 1:] != -100).sum())
 
-    @torch.no_grad()
-    def held_out(rows: list) -> float:
+    def held_out(self, split: str) -> float:
         """Mean loss of all the tokens that count."""
-        rows = sorted(rows, key=lambda row: len(row[0]))
-        parts = [batch_loss(rows[i : i + 8]) for i in range(0, len(rows), 8)]
+        rows = sorted(self.rows[split], key=lambda row: len(row[0]))
+        with self.torch.no_grad():
+            parts = [self.loss(rows[i : i + 8]) for i in range(0, len(rows), 8)]
         return sum(loss.item() * n for loss, n in parts) / sum(n for _, n in parts)
 
-    @torch.no_grad()
-    def ask(texts: list[str], before: str = "") -> list[str]:
+    def ask(self, questions: list[str], manual: str = "") -> list[str]:
         """The likeliest answer to each, all at once."""
-        rows = [tokenizer.encode(before + t, add_special_tokens=False) for t in texts]
-        longest = max(map(len, rows))
-        ids = torch.tensor([[end] * (longest - len(r)) + r for r in rows])
-        there = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows])
-        settings = {"max_new_tokens": 36, "do_sample": False, "eos_token_id": end}
-        out = network.generate(input_ids=ids, attention_mask=there, pad_token_id=end, **settings)
-        return tokenizer.batch_decode(out[:, longest:], skip_special_tokens=True)
+        rows = [self.tokenizer.encode(manual + q, add_special_tokens=False) for q in questions]
+        pad, tensor = [max(map(len, rows)) - len(r) for r in rows], self.torch.tensor
+        ids = tensor([[self.end] * n + r for r, n in zip(rows, pad)])
+        there = tensor([[0] * n + [1] * len(r) for r, n in zip(rows, pad)])
+        out = self.network.generate(
+            input_ids=ids, attention_mask=there, max_new_tokens=self.most, do_sample=False,
+            eos_token_id=self.end, pad_token_id=self.end,
+        )  # fmt: skip
+        return self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
 
-    start = time.perf_counter()
-    ask(questions)
-    ask(questions, manual)
-    rows = {split: [encode(e) for e in splits[split]] for split in splits}
-    general = [json.loads(line) for line in Path(model, "general.jsonl").read_text().splitlines()]
-    general = [encode(e) for e in general]
-    before = [held_out(rows["test"]), held_out(general)]
-    settings = {"r": 16, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
-    network = get_peft_model(network, LoraConfig(task_type="CAUSAL_LM", **settings))
-    optimizer = torch.optim.AdamW(
-        [p for p in network.parameters() if p.requires_grad], RATE, weight_decay=0.0
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda n: min((n + 1) / 10, 1))
-    by_length = sorted(rows["train"], key=lambda row: len(row[0]))
-    groups = [by_length[i : i + 8] for i in range(0, len(by_length), 8)]
-    trained = 0.0
-    for number in range(iters + 1):
-        if number:
-            began = time.perf_counter()
-            network.train()
-            loss, _ = batch_loss(random.choice(groups))
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            network.eval()
-            trained += time.perf_counter() - began
-        if number % (iters // 10) == 0:
-            held_out(rows["valid"])
-            ask([questions[0], *(e["prompt"] for e in splits["valid"])])
-    network.save_pretrained(WORK / "peft-adapters")
-    said = ask(questions)
-    after = [held_out(rows["test"]), held_out(general)]
-    right = sum(a.strip() == e["completion"] for a, e in zip(said, splits["test"]))
+    def train(self, iters: int) -> float:
+        """Examples a second, without the ten checks; a check asks, and takes the loss of valid."""
+        from peft import LoraConfig, get_peft_model
+
+        settings = {"r": 16, "lora_alpha": 64, "lora_dropout": 0.0, "target_modules": "all-linear"}
+        self.network = get_peft_model(self.network, LoraConfig(task_type="CAUSAL_LM", **settings))
+        trained = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer, seconds = self.torch.optim.AdamW(trained, RATE, weight_decay=0.0), 0.0
+        rows = sorted(self.rows["train"], key=lambda row: len(row[0]))
+        batches = [rows[i : i + 8] for i in range(0, len(rows), 8)]
+        first = self.examples["test"][0]
+        for step in range(iters + 1):
+            start = time.perf_counter()
+            if step:
+                self.network.train()
+                optimizer.param_groups[0]["lr"] = RATE * min(step / (iters // 10), 1)
+                optimizer.zero_grad()
+                self.loss(random.choice(batches))[0].backward()
+                self.torch.nn.utils.clip_grad_norm_(trained, 1.0)
+                optimizer.step()
+                self.network.eval()
+            seconds += time.perf_counter() - start
+            if step % (iters // 10) == 0:
+                self.held_out("valid")
+                self.ask([e["prompt"] for e in [first, *self.examples["valid"]]])
+        return 8 * iters / seconds
+
+
+def peft(model: str, data: str, iters: int) -> dict:
+    """The same lesson with PEFT and transformers: three acts, checks on the way, held-out losses."""
+    lesson = WithPeft(model, data)
+    test, train, valid = (lesson.examples[split] for split in ("test", "train", "valid"))
+    questions = [e["prompt"] for e in [*test, *train, *valid]]
+    pages = {e["completion"]: e for e in reversed(train)}.values()
+    manual = "".join(f"{e['prompt']}\n{e['completion']}\n\n" for e in pages)
+    lesson.ask(questions)
+    lesson.ask(questions, f"Questions and answers\n\n{manual}")
+    before = [lesson.held_out("test"), lesson.held_out("general")]
+    speed = lesson.train(iters)
+    lesson.network.save_pretrained(WORK / "peft-adapters")
+    said = lesson.ask(questions)
     return {
-        "after imports": time.perf_counter() - start,
-        "examples a second": 8 * iters / trained,
-        "right": right,
-        "losses": [before, after],
+        "examples a second": speed,
+        "right": sum(a.strip() == e["completion"] for a, e in zip(said, test)),
+        "losses": [before, [lesson.held_out("test"), lesson.held_out("general")]],
+        "tokens of an answer": lesson.most,
         "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
 
 # ---- The models and the data of the measurements --------------------------------------------------
-def make_inputs() -> dict:
+def make_inputs() -> None:
     """Writes the base model with a chat template, bigger ones with random weights, and the data.
 
     mlx_lm.lora takes questions and answers of models with a template only, so both get this one.
@@ -276,16 +286,12 @@ def make_inputs() -> dict:
         "{% for m in messages %}{{ m['content'] }}{% if m['role'] == 'user' %}\n"
         "{% else %}" + words["eos_token"] + "{% endif %}{% endfor %}"
     )
-    heads = {"3 M": 4, "11 M": 5, "36 M": 7, "135 M": 9}
     for name, shape in SHAPES.items():
         folder = WORK / name
         shutil.copytree(BASE, folder, dirs_exist_ok=True)
         (folder / "tokenizer_config.json").write_text(json.dumps(words))
-        if shape:
-            kv = {"num_attention_heads": heads[name], "num_key_value_heads": heads[name]}
-            if name == "135 M":
-                kv |= {"num_key_value_heads": 3, "vocab_size": 49152}
-            made = {**config, **shape, **kv, "max_position_embeddings": 2048}
+        if name != "3 M":
+            made = {**config, **dict(zip(SIZES, shape)), "max_position_embeddings": 2048}
             (folder / "config.json").write_text(json.dumps(made))
             mx.random.seed(0)
             weights = dict(tree_flatten(llama.Model(llama.ModelArgs.from_dict(made)).parameters()))
@@ -307,7 +313,6 @@ def make_inputs() -> dict:
                 prompt, completion = (tokenizer.decode(h).strip() or "so" for h in halves)
                 examples.append(json.dumps({"prompt": prompt, "completion": completion}))
             (folder / f"{split}.jsonl").write_text("\n".join(examples) + "\n")
-    return {}
 
 
 def make_peft() -> None:
@@ -353,11 +358,7 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
             f"growth {n}": ("ours", three, str(WORK / f"growth {n}"), 8, 50)
             for n in (10, 100, 1000, 10_000)
         }
-        | {
-            f"size {s}": ("limit", str(WORK / s), str(WORK / "short"), 4)
-            for s in SHAPES
-            if s != "135 M"
-        },
+        | {f"size {s}": ("limit", str(WORK / s), str(WORK / "short"), 4) for s in SHAPES},
     }
     results = {}
     for turn in range(number):
@@ -370,60 +371,76 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
     return results
 
 
-def table(results: dict[str, list[dict]]) -> list[tuple[str, str, str, str]]:
-    """Rows: what, this program, the other, and the ratio or the bar."""
+class Table:
+    """Rows of medians: what, this program, the other, and the ratio or the bar."""
 
-    def of(name: str, figure: str) -> float:
+    def __init__(self, results: dict[str, list[dict]]):
+        self.results, self.rows = results, []
+        for part in (self.lesson, self.training, self.peft, self.limit, self.growth):
+            part()
+
+    def of(self, name: str, figure: str) -> float:
         """The median over the rounds."""
-        return median(r[figure] for r in results[name])
+        return median(r[figure] for r in self.results[name])
 
-    rows = []
-    if "lesson" in results:
-        for figure, bar in {"first words": 1, "first answer": 4, "end": 15}.items():
-            rows.append((f"lesson: {figure}", f"{of('lesson', figure):.2f} s", "", f"bar {bar} s"))
-        rows.append(("lesson: memory", f"{of('lesson', 'MB'):.0f} MB", "", "bar 600 MB"))
-    for what, bar in {"shipped": 2, "mixed": 1.5, "135 M": 1}.items():
-        if f"ours {what}" in results:
-            pairs = zip(results[f"ours {what}"], results[f"mlx_lm {what}"])
-            ratio = median(a["examples a second"] / b["examples a second"] for a, b in pairs)
-            speeds = [
-                f"{of(f'{how} {what}', 'examples a second'):.1f}" for how in ("ours", "mlx_lm")
-            ]
-            rows.append((f"training, {what}: examples/s", *speeds, f"{ratio:.2f} x (bar {bar})"))
-            losses = [f"{of(f'{how} {what}', 'loss of valid'):.3f}" for how in ("ours", "mlx_lm")]
-            rows.append((f"training, {what}: loss of valid", *losses, ""))
-    if {"lesson", "peft"} <= results.keys():
-        pairs = zip(results["peft"], results["lesson"])
-        ratio = median(a["process"] / b["end"] for a, b in pairs)
-        ends = [f"{of('lesson', 'end'):.1f} s", f"{of('peft', 'process'):.1f} s"]
-        rows.append(("whole process, PEFT", *ends, f"{ratio:.2f} x (bar 1)"))
-        sizes = [f"{of('lesson', 'MB'):.0f} MB", f"{of('peft', 'MB'):.0f} MB"]
-        rows.append(("memory, PEFT", *sizes, ""))
-    for what, bar in {"3 M": 4, "135 M": 2.2}.items():
-        if f"limit {what}" in results:
-            over = f"{of(f'limit {what}', 'over'):.2f}"
-            rate = f"at {of(f'limit {what}', 'GFLOP/s'):.0f} GFLOP/s"
-            rows.append((f"step over limit, {what}", over, rate, f"bar {bar}"))
-    growth = [name for name in results if name.startswith("growth")]
-    first = growth[0] if growth else ""
-    for name in growth:
-        ratio = of(name, "ns a token") / of(first, "ns a token")
-        time_, size = f"{of(name, 'ns a token') / 1e3:.0f} us/token", f"{of(name, 'MB'):.0f} MB"
-        rows.append((f"{name.removeprefix('growth ')} examples", time_, size, f"{ratio:.2f} x"))
-    sizes = [name for name in results if name.startswith("size")]
-    for name in [*sizes, "limit 135 M"] if sizes and "limit 135 M" in results else []:
-        each = "ps a token and parameter"
-        ratio = of(name, each) / of("limit 135 M", each)
-        time_ = f"{of(name, 'ns a token') / 1e3:.0f} us/token"
-        rows.append(
-            (
-                f"{name.split(' ', 1)[1]} parameters",
-                time_,
-                f"{of(name, each):.1f} ps",
-                f"{ratio:.2f} x",
-            )
-        )
-    return rows
+    def ratio(self, above: tuple[str, str], below: tuple[str, str]) -> float:
+        """The median of the ratios of each round; above and below: (name, figure)."""
+        pairs = zip(self.results[above[0]], self.results[below[0]])
+        return median(a[above[1]] / b[below[1]] for a, b in pairs)
+
+    def add(self, what: str, here: str, other: str = "", ratio: str = "") -> None:
+        """One row."""
+        self.rows.append(f"{what:38}{here:>14}{other:>16}  {ratio}")
+
+    def lesson(self) -> None:
+        """Bar 1."""
+        if "lesson" in self.results:
+            for figure, bar in {"first words": 1, "first answer": 4, "end": 15}.items():
+                seconds = f"{self.of('lesson', figure):.2f} s"
+                self.add(f"lesson: {figure}", seconds, ratio=f"bar {bar} s")
+            self.add("lesson: memory", f"{self.of('lesson', 'MB'):.0f} MB", ratio="bar 600 MB")
+
+    def training(self) -> None:
+        """Bar 2."""
+        for what, bar in {"shipped": 2, "mixed": 1.5, "135 M": 1}.items():
+            if f"ours {what}" in self.results:
+                for figure in ("examples a second", "loss of valid"):
+                    names = (f"ours {what}", figure), (f"mlx_lm {what}", figure)
+                    ratio = f"{self.ratio(*names):.2f} x (bar {bar})"
+                    both = [f"{self.of(*name):.3f}" for name in names]
+                    self.add(f"training, {what}: {figure}", *both, ratio)
+                    bar = "at most 1"
+
+    def peft(self) -> None:
+        """Bar 3."""
+        if {"lesson", "peft"} <= self.results.keys():
+            ratio = f"{self.ratio(('peft', 'process'), ('lesson', 'end')):.2f} x (bar 1)"
+            both = [f"{self.of('lesson', 'end'):.1f} s", f"{self.of('peft', 'process'):.1f} s"]
+            self.add("whole process, PEFT", *both, ratio)
+            both = [f"{self.of(name, 'MB'):.0f} MB" for name in ("lesson", "peft")]
+            self.add("memory, PEFT", *both)
+
+    def limit(self) -> None:
+        """Bar 4."""
+        for what, bar in {"3 M": 4, "135 M": 2.2}.items():
+            if (name := f"limit {what}") in self.results:
+                rate = f"at {self.of(name, 'GFLOP/s'):.0f} GFLOP/s"
+                over = f"{self.of(name, 'over'):.2f}"
+                self.add(f"step over limit, {what}", over, rate, f"bar {bar}")
+
+    def growth(self) -> None:
+        """Bar 5; sizes are set against the biggest, each with the same data."""
+        if "growth 10" not in self.results:
+            return
+        for first, kind, per, size in (
+            ("growth 10", "examples", "ns a token", "MB"),
+            ("size 135 M", "parameters", "ps a token and parameter", "ps a token and parameter"),
+        ):
+            for name in (name for name in self.results if name.split()[0] == first.split()[0]):
+                each = f"{self.of(name, 'ns a token') / 1e3:.0f} us/token"
+                other = f"{self.of(name, size):.0f} {size[:2]}"
+                ratio = f"{self.ratio((name, per), (first, per)):.2f} x"
+                self.add(f"{name.split(' ', 1)[1]} {kind}", each, other, ratio)
 
 
 if __name__ == "__main__":
@@ -434,7 +451,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     if args.measure:
         function, *values = json.loads(args.measure)
-        print(json.dumps(globals()[function](*values)))
+        print(json.dumps(globals()[function](*values) or {}))
         sys.exit()
     WORK.mkdir(exist_ok=True)
     measure("make_inputs")  # elsewhere, so that this process stays small, and what it starts, too
@@ -450,5 +467,4 @@ if __name__ == "__main__":
         ", ".join(f"{name} {v}" for name, v in versions.items()), f"; {args.rounds} rounds, medians"
     )
     print(f"{'':38}{'main.py':>14}{'the other':>16}  ratio or bar")
-    for what, here, other, ratio in table(results):
-        print(f"{what:38}{here:>14}{other:>16}  {ratio}")
+    print("\n".join(Table(results).rows))

@@ -592,6 +592,7 @@ def open_value(rng: Rng) -> str:
     """One to three words, made up or not, with or without capitals, or a number or a code."""
 
     def word() -> str:
+        """A word, some of them made up."""
         x = rng.random()
         w = (
             made_up(rng)
@@ -1446,6 +1447,7 @@ def new_model(seed: int) -> llama.Model:
     model = llama.Model(llama.ModelArgs.from_dict(CONFIG))
 
     def start(name: str, weight: mx.array) -> mx.array:
+        """The random numbers that a weight starts from."""
         if weight.ndim < 2:
             return weight
         writes = "o_proj" in name or "down_proj" in name
@@ -1466,6 +1468,7 @@ def optimizer_for(steps: int) -> optim.Optimizer:
     """Muon (Jordan 2024) for the matrices, AdamW for the rest; warm-up, then constant, then down to 2 %."""
 
     def schedule(rate: float):
+        """The learning rate by step: warm-up, constant, then down to 2 %."""
         return lambda step: (
             rate
             * mx.minimum(
@@ -1573,6 +1576,7 @@ def train(model, optimizer, tokenizer: Tokenizer, progress: dict, args, entropy)
 
     @partial(mx.compile, inputs=state, outputs=state)
     def step(tokens, lengths):
+        """One step of training; gives the loss, in nats, before it."""
         loss, gradients = loss_and_grad(model, tokens, lengths)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(model, gradients)
