@@ -30,8 +30,10 @@ from statistics import NormalDist, fmean
 from threading import Event
 from typing import NoReturn
 
-if Path(sys.argv[0]).name == "main.py":  # while the libraries are loaded there is nothing to keep
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if Path(sys.argv[0]).name == "main.py":  # while the libraries are loaded, which takes a moment
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to keep
+    with suppress(OSError):  # if nobody reads, that is noticed at the next line
+        print(sys.modules["__main__"].__doc__.partition("\n")[0])
 # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 os.environ |= {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_VERBOSITY": "error"}

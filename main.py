@@ -16,9 +16,6 @@ from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
 
-if __name__ == "__main__":  # on screen at once, for the libraries take a moment to load
-    print(__doc__.partition("\n")[0])
-
 import checks  # before the libraries, whose settings it makes
 
 # isort: split

@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -368,16 +369,17 @@ def test_a_terminal_of_forty_columns(term, small, tmp_path):
     assert all(len(line) <= 40 for line in table.splitlines()), table
 
 
-def test_nobody_reads_on(small, tmp_path):
-    command = f"{' '.join(COMMAND)} --data '{small}' --adapter-path '{tmp_path / 'a'}' --iters 2 | head -3"
+@pytest.mark.parametrize(("reader", "lines"), [("head -3", 3), ("true", 0)])
+def test_nobody_reads_on(reader, lines, small, tmp_path):
+    options = ["--data", str(small), "--adapter-path", str(tmp_path / "a"), "--iters", "2"]
     done = subprocess.run(
-        ["bash", "-c", command],
+        ["bash", "-c", f"{shlex.join([*COMMAND, *options])} | {reader}"],
         check=False,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    assert len(done.stdout.splitlines()) == 3 and done.stderr == ""
+    assert len(done.stdout.splitlines()) == lines and done.stderr == ""
 
 
 @pytest.mark.slow
