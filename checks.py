@@ -19,7 +19,7 @@ from argparse import ArgumentTypeError, Namespace
 from collections import Counter, defaultdict, namedtuple
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from importlib.metadata import version
 from importlib.resources import files
@@ -30,10 +30,14 @@ from statistics import NormalDist, fmean
 from threading import Event
 from typing import NoReturn
 
+# Which one of several processes this is, as what starts them says (mlx.launch; Open MPI, MPICH).
+RANK = [os.environ[n] for n in ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK") if n in os.environ]
+LAUNCHED, RANK = bool(RANK), int(*RANK[:1])  # the first is 0, and so is one alone
+
 if Path(sys.argv[0]).name == "main.py":  # while the libraries are loaded, which takes a moment
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # there is nothing to keep
     with suppress(OSError):  # if nobody reads, that is noticed at the next line
-        print(sys.modules["__main__"].__doc__.partition("\n")[0])
+        RANK or print(sys.modules["__main__"].__doc__.partition("\n")[0])
 # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
 os.environ |= {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_XET": "1"}
 os.environ |= {"HF_UPDATE_DOWNLOAD_COUNTS": "0", "HF_HUB_VERBOSITY": "error"}
@@ -65,7 +69,7 @@ for stream in (sys.stdout, sys.stderr):
     if isinstance(stream, TextIOWrapper):  # which may not have all letters
         stream.reconfigure(errors="replace")
 logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
-console = Console(**PLAIN, soft_wrap=True)  # a long line stays one line
+console = Console(**PLAIN, soft_wrap=True, quiet=bool(RANK))  # a long line stays one line
 paper = Console(**PLAIN, record=True, width=100, file=StringIO())  # the screen, less what moves
 
 
@@ -78,9 +82,68 @@ def show(content: object = "") -> None:
 
 
 def stop(message: str) -> NoReturn:
-    """Ends the program with one line on standard error and exit status 2."""
-    print(f"main.py: {' '.join(message.split())}", file=sys.stderr)
+    """Ends the program, all of its processes, with one line on standard error and exit status 2."""
+    meet(fault=message)
+
+
+# ---- Several processes -------------------------------------------------------------------------
+@cache
+def world() -> mx.distributed.Group:
+    """All the processes that mlx.launch started; this one alone if there are no others."""
+    hosts = Path(os.environ.get("MLX_HOSTFILE", os.devnull))  # left empty by mlx.launch -n 1
+    if hosts.is_file() and not hosts.read_text().strip():
+        del os.environ["MLX_HOSTFILE"]
+    try:
+        return mx.distributed.init(backend="any" if LAUNCHED else "ring")
+    except RuntimeError as error:
+        leave(f"does not reach the others: {error}")
+
+
+def leave(why: str) -> NoReturn:
+    """Ends this process, which can no longer meet the others."""
+    print(f"main.py: process {RANK} {why}", file=sys.stderr)
     sys.exit(2)
+
+
+def meet(wish: bool = False, fault: str = "") -> bool:
+    """Waits until all processes have come here; gives whether one of them has a wish.
+
+    If one has a fault, the first that has says so, and all end. It is the processor that waits, for
+    a GPU would give up, and the others may be asking questions meanwhile.
+    """
+    everyone = partial(mx.distributed.all_gather, group=world(), stream=mx.cpu)
+    wishes, faults = zip(*everyone(mx.array([[wish, bool(fault)]])).tolist())
+    if any(faults):
+        if faults.index(True) == RANK:
+            print(f"main.py: {' '.join(fault.split())}", file=sys.stderr)
+        mx.eval(everyone(mx.array([0])))  # by now it has been said
+        sys.exit(2)
+    return any(wishes)
+
+
+def share(batch: tuple[mx.array, ...]) -> tuple[mx.array, ...]:
+    """This process's rows of a batch; where there is none for it, one in which nothing counts."""
+    size = world().size()
+    tokens, asked, lengths = (array[RANK::size] for array in batch)
+    if not tokens.size:
+        return batch[0][:1], batch[1][:1], mx.zeros_like(batch[2][:1])
+    return tokens, asked, lengths
+
+
+def agree(model: nn.Module, rows: list, args: Namespace) -> None:
+    """Stops if the processes, perhaps on several machines, have not the same to train on.
+
+    The adapters begin as the mean of all: on different machines, too, the same to the last bit.
+    """
+    same = {name: value for name, value in vars(args).items() if not isinstance(value, Path)}
+    same |= {"model": get_total_parameters(model), "rows": rows}
+    digest = int(sha256(json.dumps(same).encode()).hexdigest()[:7], 16)
+    first, *others = mx.distributed.all_gather(mx.array([digest]), group=world()).tolist()
+    for rank, other in enumerate(others, 1):
+        if other != first:
+            stop(f"process {rank} has other data, options or model than the first; copy the folder")
+    model.update(nn.average_gradients(model.trainable_parameters(), world()))
+    mx.eval(model.parameters())  # now: all processes have to exchange the same things in one order
 
 
 # ---- Loading a model ---------------------------------------------------------------------------
@@ -150,6 +213,7 @@ def describe_model(model: nn.Module, name: str, config: dict) -> None:
         where = "the processor, in float32"
         warn_without_openblas()
     kept = f" of {bits} bits (so this is QLoRA)" if bits else ""
+    where += f", in each of {world().size()} processes" * (world().size() > 1)
     show(f"{escape(name)}: {get_total_parameters(model):,} parameters{kept}, on {where}")
 
 
@@ -177,6 +241,8 @@ def embedding(model: nn.Module) -> tuple[int, int]:
 def check_kind(model: nn.Module, args: Namespace) -> None:
     """Stops at what cannot be done with this model."""
     kinds = {type(module).__name__ for module in model.modules()}
+    if args.judge and world().size() > 1:
+        stop("--judge asks you, and trains little; start it without mlx.launch")
     if args.num_layers > len(model.layers):
         stop(f"--num-layers {args.num_layers}: the model has {len(model.layers)}")
     if args.fine_tune_type == "full" and "QuantizedLinear" in kinds:
@@ -952,6 +1018,8 @@ def file(text: str) -> Path:
 def own_folder(text: str) -> Path:
     """The type of --adapter-path: a folder that this program made, or one that it can make."""
     folder, existing = Path(text), Path(os.path.realpath(text))
+    if RANK:  # of several processes, only the first saves
+        return folder
     here, other = (Path.cwd(), *Path.cwd().parents), foreign(folder)
     wrong = {
         f"{text} is a file; it has to be a folder": folder.exists() and not folder.is_dir(),
@@ -984,6 +1052,8 @@ def begin(args: Namespace) -> set[str]:
     """Sets the seeds, keeps other runs out of the folder; gives the hosts that are reached from now."""
     random.seed(args.seed)
     mx.random.seed(args.seed % 2**32)
+    if world().size() > 1 and RANK:  # the first one does what follows
+        return set()
     name = sha256(os.fsencode(os.path.realpath(args.adapter_path))).hexdigest()[:16]
     lock = f"{tempfile.gettempdir()}/learn-fine-tuning-{os.getuid()}-{name}.lock"
     # It is open, and so locked, until this program ends, in whatever way.
@@ -1072,7 +1142,7 @@ def ctrl_c_noted() -> Iterator[None]:
         interrupted.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    signal.signal(signal.SIGINT, note)
+    signal.signal(signal.SIGINT, signal.SIG_IGN if RANK else note)  # the first tells the others
     yield
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -1083,6 +1153,7 @@ def ending() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
+        meet()  # so that none is gone while another may fail
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # as of `| head`: nobody is reading any more
@@ -1091,7 +1162,10 @@ def ending() -> Iterator[None]:
     except OSError as error:
         stop(str(error))
     except (MemoryError, RuntimeError) as error:
-        if not re.search("memory|alloc", f"{type(error).__name__} {error}", re.IGNORECASE):
+        known = f"{type(error).__name__} {error}"
+        if "peer was lost" in known:
+            leave("has lost another one; what was saved earlier is as it was")
+        if not re.search("memory|alloc", known, re.IGNORECASE):
             raise
         stop("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
     if interrupted.is_set():
@@ -1109,4 +1183,6 @@ def watch_network() -> set[str]:
             reached.add(str(address[0] if isinstance(address, tuple) else address))
 
     sys.addaudithook(hook)
+    if (others := world().size() - 1) > 0:  # to which MLX talks by itself
+        reached.add(f"the {others} other process{'es' * (others > 1)} of this run")
     return reached

@@ -136,16 +136,17 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
 
 # ---- Training ----------------------------------------------------------------------------------
 def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tuple[mx.array, ...]:
-    """(mean cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
+    """(sum of the cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
     logits, targets = model(tokens[:, :-1]).astype(mx.float32), tokens[:, 1:]
     position = mx.arange(1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
+    number = mask.sum().astype(mx.float32)
     # Cross-entropy: minus the logarithm of the probability (softmax) that the right token was given.
     logits -= mx.stop_gradient(logits.max(-1, keepdims=True))  # so that no power overflows
     right = mx.take_along_axis(logits, targets[..., None], -1).squeeze(-1)
     losses = mx.log((math.e**logits).sum(-1)) - right  # on a processor thrice as fast as MLX's own
-    return (losses * mask).sum() / mask.sum(), mask.sum()
+    return (losses * mask).sum(), number
 
 
 def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> float:
@@ -153,7 +154,7 @@ def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 8)
     total, tokens = 0.0, 0
     for batch in batches(rows, batch_size, random.Random(0)):
         loss, number = loss_fn(model, *batch)
-        total, tokens = total + (loss * number).item(), tokens + number.item()
+        total, tokens = total + loss.item(), tokens + number.item()
     return total / tokens
 
 
@@ -165,11 +166,13 @@ def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, l
     loss_and_gradients = nn.value_and_grad(model, loss_fn)
 
     def step(*batch: mx.array) -> mx.array:
-        """One small change of what is not frozen; gives the loss, in nats, before it."""
-        (loss, _), gradients = loss_and_gradients(model, *batch)
-        gradients, _ = optim.clip_grad_norm(gradients, 1.0)
+        """One small change of what is not frozen; gives the mean loss, in nats, before it."""
+        (loss, number), gradients = loss_and_gradients(model, *batch)
+        # Of several processes, each had its share of the batch.
+        loss, number, gradients = nn.average_gradients([loss, number, gradients], checks.world())
+        gradients, _ = optim.clip_grad_norm(gradients, number)  # which is 1 for their mean
         optimizer.update(model, gradients)
-        return loss
+        return loss / number
 
     state = [model.state, optimizer.state]
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
@@ -186,20 +189,23 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
     every = max(args.iters // 10, 1)  # steps from one check to the next
     step, state = make_step(model, args, warmup=every)
     losses, history, best, weights = [], [], {"valid": math.inf, "step": 0}, []
-    read, start = 0, time.perf_counter()
+    read, finished, start = 0, False, time.perf_counter()
     rng = random.Random(args.seed)
     stream = chain.from_iterable(batches(rows["train"], args.batch_size, rng) for _ in count())
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(args.iters + 1), "", **bar):
+        if checks.meet(finished):
+            break
         if done:
             batch = next(stream)
-            loss = step(*batch)
+            loss = step(*checks.share(batch))
             mx.eval(loss, state)
             losses.append(loss.item())
             read += batch[2].sum().item()
             checks.stop_if_not_finite(losses[-1], "loss", done)
-        if done % every and done < args.iters and not checks.interrupted.is_set():
-            continue
+        finished = checks.interrupted.is_set()
+        if checks.RANK or done % every and done < args.iters and not finished:
+            continue  # of several processes, the first looks
         valid = held_out_loss(model, rows["valid"], args.batch_size) if rows["valid"] else None
         checks.stop_if_not_finite(valid or 0.0, "loss of valid", done)
         check = {"step": done, "loss": fmean(losses) if losses else None, "valid": valid}
@@ -209,8 +215,7 @@ def train(model, rows: dict[str, list], args: argparse.Namespace, look: Callable
         losses.clear()
         if not valid or valid < best["valid"]:
             best, weights = check, tree_flatten(model.trainable_parameters())
-        if done - best["step"] >= 3 * every or checks.interrupted.is_set():
-            break
+        finished = finished or done - best["step"] >= 3 * every
     best["kept"] = True
     model.load_weights(weights, strict=False)
     checks.show_cost(read, time.perf_counter() - start, best)
@@ -238,11 +243,13 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     rate = 6.4e-5 if args.fine_tune_type == "full" else 3.2e-4
     args.learning_rate = args.learning_rate or rate * math.sqrt(2048 / checks.embedding(model)[1])
     checks.show_memory(model, config, args, rows["train"])
+    checks.agree(model, rows["train"], args)
     with checks.ctrl_c_noted():
         model.train()  # some layers can only then be gone through backwards
         history = train(model, rows, args, look)
         model.eval()
-        checks.save_adapters(model, args, LORA, next(c["step"] for c in history if c.get("kept")))
+        for check in (c for c in history if c.get("kept")):
+            checks.save_adapters(model, args, LORA, check["step"])
     return history
 
 
@@ -267,6 +274,10 @@ def main(args: argparse.Namespace) -> None:
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
     most = checks.longest_answer(data, rows) + 10
+    checks.meet()
+    if checks.RANK:  # of several processes, the first tells the story, and all train
+        fine_tune(model, rows, args, config, look=None)
+        return
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 

@@ -50,15 +50,15 @@ batch = next(main.batches([(tokens, asked)], 1, random.Random(0)))
 (loss, counted), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
 flat = dict(tree_flatten(gradients))
 name = "model.layers.0.self_attn.q_proj.lora_b"
-print(f"\nloss: the mean over the {counted.item()} tokens that count: {loss.item():.3f} nats")
+print(f"\nloss: the mean over the {counted.item():.0f} tokens that count: {(loss / counted).item():.3f} nats")
 print(f"gradients: {sum(g.size for g in flat.values()):,} numbers, for example of {name}:")
-print(f"  {flat[name].shape}, from {flat[name].min().item():.4f} to {flat[name].max().item():.4f}")
+print(f"  {flat[name].shape}, from {(flat[name].min() / counted).item():.4f} to {(flat[name].max() / counted).item():.4f}")
 
 optimizer = optim.Adam(1e-3)
 for step in range(1, 11):
     (loss, _), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
-    optimizer.update(model, optim.clip_grad_norm(gradients, 1.0)[0])
-    after = main.loss_fn(model, *batch)[0].item()
+    optimizer.update(model, optim.clip_grad_norm(gradients, counted)[0])
+    after = (main.loss_fn(model, *batch)[0] / counted).item()
     if step in (1, 2, 5, 10):
         print(f"  loss after {step:>2} steps: {after:.3f}")
 
