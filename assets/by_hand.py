@@ -48,11 +48,14 @@ model.freeze()
 linear_to_lora_layers(model, -1, main.LORA)
 batch = next(main.batches([(tokens, asked)], 1, random.Random(0)))
 (loss, counted), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
-flat = dict(tree_flatten(gradients))
+means = {name: gradient / counted for name, gradient in tree_flatten(gradients)}
 name = "model.layers.0.self_attn.q_proj.lora_b"
-print(f"\nloss: the mean over the {counted.item():.0f} tokens that count: {(loss / counted).item():.3f} nats")
-print(f"gradients: {sum(g.size for g in flat.values()):,} numbers, for example of {name}:")
-print(f"  {flat[name].shape}, from {(flat[name].min() / counted).item():.4f} to {(flat[name].max() / counted).item():.4f}")
+mean = (loss / counted).item()
+print(f"\nloss: the mean over the {counted.item():.0f} tokens that count: {mean:.3f} nats")
+print(f"gradients: {sum(g.size for g in means.values()):,} numbers, for example of {name}:")
+print(
+    f"  {means[name].shape}, from {means[name].min().item():.4f} to {means[name].max().item():.4f}"
+)
 
 optimizer = optim.Adam(1e-3)
 for step in range(1, 11):

@@ -1,5 +1,6 @@
 """What the tests share: the real main.py, run as a process, and the model that it comes with."""
 
+import hashlib
 import itertools
 import json
 import multiprocessing
@@ -161,6 +162,13 @@ def say(base, *texts):
 
     questions = [main.Example(text, [], "", "") for text in texts]
     return [given.text for given in main.answer(*base, 60, questions, cut=True)]
+
+
+def contents(folder):
+    """{name: SHA-256} of the files in a folder; None if there is no folder."""
+    if not folder.is_dir():
+        return None
+    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 def write_data(folder, **splits):

@@ -3,7 +3,6 @@
 What is in the folder of the adapters is afterwards what it was before, or complete; never in between.
 """
 
-import hashlib
 import json
 import os
 import random
@@ -20,20 +19,13 @@ from pathlib import Path
 import mlx.core as mx
 import mlx_lm
 import pytest
-from conftest import ROOT, TERMINAL, QuickRun, Run, save_for_ever, write_data
+from conftest import ROOT, TERMINAL, QuickRun, Run, contents, save_for_ever, write_data
 from conftest import start as begin
 
 import checks
 
 BASE = ROOT / "assets" / "base-model"
 COMMAND = [sys.executable, "-u", str(ROOT / "main.py")]
-
-
-def contents(folder):
-    """{name: SHA-256} of the files in a folder; None if there is no folder."""
-    if not folder.is_dir():
-        return None
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 def start(*options, **more):
