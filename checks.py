@@ -121,6 +121,12 @@ def meet(wish: bool = False, fault: str = "") -> bool:
     return any(wishes)
 
 
+def is_helper() -> bool:
+    """Whether this process only helps to train; ends if another one could not come so far."""
+    meet()
+    return RANK > 0
+
+
 def share(batch: tuple[mx.array, ...]) -> tuple[mx.array, ...]:
     """This process's rows of a batch; where there is none for it, one in which nothing counts."""
     size = world().size()
@@ -253,12 +259,17 @@ def check_kind(model: nn.Module, args: Namespace) -> None:
         stop("--fine-tune-type dora: mlx-lm has none for a mixture of experts; take lora")
 
 
-def prepare(model: nn.Module, args: Namespace) -> None:
-    """Makes the layers recompute, not remember; takes what was learnt earlier to go on from it."""
+def prepare(model: nn.Module, args: Namespace, rows: list) -> None:
+    """Makes the layers recompute, not remember; takes what was learnt earlier; and all agree."""
     if args.grad_checkpoint:
         grad_checkpoint(model.layers[0])
-    if not (file := args.resume_adapter_file):
-        return
+    if args.resume_adapter_file:
+        resume(model, args.resume_adapter_file)
+    agree(model, rows, args)
+
+
+def resume(model: nn.Module, file: Path) -> None:
+    """Takes what was learnt earlier to go on from it; stops if it is not for this model."""
     with explained(f"--resume-adapter-file {file}"):
         weights = mx.load(str(file), format="safetensors")
     shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
@@ -885,9 +896,9 @@ def ask_again(args: Namespace, tokenizer, exam: list[Example], most: int) -> lis
     return [os.path.relpath(sys.executable), "-m", "mlx_lm", "generate", *chain(*words.items())]
 
 
-def converse(ask: Callable) -> None:
+def converse(ask: Callable, args: Namespace) -> None:
     """Answers the learner's own questions, if there is one, until an empty line or Ctrl-D."""
-    if not (sys.stdin.isatty() and console.is_terminal):
+    if args.judge or not (sys.stdin.isatty() and console.is_terminal):
         return
     show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
     with suppress(EOFError, KeyboardInterrupt):
@@ -899,6 +910,8 @@ def converse(ask: Callable) -> None:
 
 def save_adapters(model: nn.Module, args: Namespace, lora: dict, step: int = 1) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout; `lora`: rank, scale and dropout."""
+    if RANK:  # of several processes, the first saves
+        return
     if interrupted.is_set() and not step:
         show("  Nothing was learnt yet, so nothing is saved.")
         raise KeyboardInterrupt

@@ -141,21 +141,18 @@ def loss_fn(model, tokens: mx.array, asked: mx.array, lengths: mx.array) -> tupl
     position = mx.arange(1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
-    number = mask.sum().astype(mx.float32)
     # Cross-entropy: minus the logarithm of the probability (softmax) that the right token was given.
     logits -= mx.stop_gradient(logits.max(-1, keepdims=True))  # so that no power overflows
     right = mx.take_along_axis(logits, targets[..., None], -1).squeeze(-1)
     losses = mx.log((math.e**logits).sum(-1)) - right  # on a processor thrice as fast as MLX's own
-    return (losses * mask).sum(), number
+    return (losses * mask).sum(), mask.sum().astype(mx.float32)
 
 
 def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> float:
     """Mean loss, in nats, of all the tokens that count."""
-    total, tokens = 0.0, 0
-    for batch in batches(rows, batch_size, random.Random(0)):
-        loss, number = loss_fn(model, *batch)
-        total, tokens = total + loss.item(), tokens + number.item()
-    return total / tokens
+    stream = batches(rows, batch_size, random.Random(0))
+    losses, numbers = zip(*([x.item() for x in loss_fn(model, *batch)] for batch in stream))
+    return sum(losses) / sum(numbers)
 
 
 def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, list]:
@@ -236,20 +233,18 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
             layer.unfreeze()
     else:
         linear_to_lora_layers(model, args.num_layers, LORA, args.fine_tune_type == "dora")
-    checks.prepare(model, args)
     passes = min(max(800 / len(rows["train"]), 3), 30)  # 800 examples seen, each 3 to 30 times
     args.iters = args.iters or math.ceil(passes * math.ceil(len(rows["train"]) / args.batch_size))
     # Adapters take more than whole weights do, wider models less: after Schulman, "LoRA Without Regret".
     rate = 6.4e-5 if args.fine_tune_type == "full" else 3.2e-4
     args.learning_rate = args.learning_rate or rate * math.sqrt(2048 / checks.embedding(model)[1])
     checks.show_memory(model, config, args, rows["train"])
-    checks.agree(model, rows["train"], args)
+    checks.prepare(model, args, rows["train"])
     with checks.ctrl_c_noted():
         model.train()  # some layers can only then be gone through backwards
         history = train(model, rows, args, look)
         model.eval()
-        for check in (c for c in history if c.get("kept")):
-            checks.save_adapters(model, args, LORA, check["step"])
+        checks.save_adapters(model, args, LORA, *(c["step"] for c in history if c.get("kept")))
     return history
 
 
@@ -274,15 +269,13 @@ def main(args: argparse.Namespace) -> None:
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
     most = checks.longest_answer(data, rows) + 10
-    checks.meet()
-    if checks.RANK:  # of several processes, the first tells the story, and all train
+    if checks.is_helper():  # of several processes, the first tells the story, and all train
         fine_tune(model, rows, args, config, look=None)
         return
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not tokenizer.has_chat_template)
 
     acts = {"base": act("Base model: an employee with basic knowledge", questions, ask_base)}
-
     manual = make_manual(tokenizer, data["train"], limit - most)
     title = f"Prompt: she looks it up in {checks.describe_manual(manual, data['train'])}"
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
@@ -303,8 +296,7 @@ def main(args: argparse.Namespace) -> None:
     record |= {"judgments": checks.judge(exam, acts) if args.judge else []}
     checks.save_record(args, record, questions, acts, history, reached)
     checks.what_next(args, tokenizer, exam, most)
-    if not args.judge:
-        checks.converse(ask)
+    checks.converse(ask, args)
 
 
 if __name__ == "__main__":

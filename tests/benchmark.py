@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the lesson is, beside what people would use instead: one table of medians.
 
-.venv/bin/python3 tests/benchmark.py [--rounds 5] [--only lesson,training,peft,limit,growth]
+.venv/bin/python3 tests/benchmark.py [--rounds 5] [--only lesson,training,peft,limit,growth,processes]
 
 Each thing measured is a process of its own, and each round has all of them, one after the other, so
 that what else the machine does meets all alike. PEFT and PyTorch go into an environment of their own,
@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 BASE, DATA = ROOT / "assets" / "base-model", ROOT / "data"
@@ -325,12 +327,27 @@ def make_peft() -> None:
 
 
 # ---- All of it -----------------------------------------------------------------------------------
-def measure(name: str, *values, python: str | Path = sys.executable) -> dict:
-    """What one of the functions above gives, run in a process of its own; and its seconds."""
-    start = time.perf_counter()
+def measure(name: str, *values, python: str | Path = sys.executable, processes: int = 0) -> dict:
+    """What one of the functions above gives, run in a process of its own; and its seconds.
+
+    `processes`: so many by mlx.launch, each with one thread for its products.
+    """
+    start, environment = time.perf_counter(), dict(os.environ)
     command = [str(python), __file__, "--measure", json.dumps([name, *values])]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, cwd=WORK)
-    if done.returncode:
+    if processes:
+        command = [
+            str(Path(sys.executable).with_name("mlx.launch")),
+            "-n",
+            str(processes),
+            *command,
+        ]
+        environment["OPENBLAS_NUM_THREADS"] = "1"
+    stdin, open_end = os.pipe()  # at the end of its input, mlx.launch would look without pause
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, cwd=WORK, env=environment, stdin=stdin
+    )
+    os.close(stdin), os.close(open_end)
+    if done.returncode or not done.stdout.strip():
         sys.exit(f"{name} {values}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - start}
 
@@ -359,6 +376,7 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
             for n in (10, 100, 1000, 10_000)
         }
         | {f"size {s}": ("limit", str(WORK / s), str(WORK / "short"), 4) for s in SHAPES},
+        "processes": {f"processes {n}": ("ours", three, str(DATA), 8, 50, 0) for n in ("1", "2")},
     }
     results = {}
     for turn in range(number):
@@ -366,7 +384,9 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
             for name, run in runs[group].items():
                 seed = [turn] if run[0] in ("ours", "mlx_lm_lora") else []
                 python = PEFT if name == "peft" else sys.executable
-                results.setdefault(name, []).append(measure(*run, *seed, python=python))
+                number = int(name.split()[1]) if group == "processes" else 0
+                measured = measure(*run, *seed, python=python, processes=number)
+                results.setdefault(name, []).append(measured)
                 print(f"round {turn + 1}: {name}: {results[name][-1]}", file=sys.stderr, flush=True)
     return results
 
@@ -376,7 +396,8 @@ class Table:
 
     def __init__(self, results: dict[str, list[dict]]):
         self.results, self.rows = results, []
-        for part in (self.lesson, self.training, self.peft, self.limit, self.growth):
+        parts = (self.lesson, self.training, self.peft, self.limit, self.growth, self.processes)
+        for part in parts:
             part()
 
     def of(self, name: str, figure: str) -> float:
@@ -429,24 +450,36 @@ class Table:
                 self.add(f"step over limit, {what}", over, rate, f"bar {bar}")
 
     def growth(self) -> None:
-        """Bar 5; sizes are set against the biggest, each with the same data."""
+        """Bar 5: time and memory against examples; time against parameters, and on a straight line."""
         if "growth 10" not in self.results:
             return
-        for first, kind, per, size in (
-            ("growth 10", "examples", "ns a token", "MB"),
-            ("size 135 M", "parameters", "ps a token and parameter", "ps a token and parameter"),
-        ):
-            for name in (name for name in self.results if name.split()[0] == first.split()[0]):
-                each = f"{self.of(name, 'ns a token') / 1e3:.0f} us/token"
-                other = f"{self.of(name, size):.0f} {size[:2]}"
-                ratio = f"{self.ratio((name, per), (first, per)):.2f} x"
-                self.add(f"{name.split(' ', 1)[1]} {kind}", each, other, ratio)
+        for name in (name for name in self.results if name.startswith("growth ")):
+            each = f"{self.of(name, 'ns a token') / 1e3:.0f} us/token"
+            ratio = self.ratio((name, "ns a token"), ("growth 10", "ns a token"))
+            memory = f"{self.of(name, 'MB'):.0f} MB"
+            self.add(f"{name.removeprefix('growth ')} examples", each, memory, f"{ratio:.2f} x")
+        times = {n: self.of(n, "ns a token") / 1e3 for n in self.results if n.startswith("size ")}
+        sizes = [1e6 * t / self.of(n, "ps a token and parameter") for n, t in times.items()]
+        weights = [1 / t for t in times.values()]  # so that it is relative errors that are small
+        slope, fixed = np.polyfit(sizes, [*times.values()], 1, w=weights)
+        for (name, measured), size in zip(times.items(), sizes):
+            off = measured / (fixed + slope * size) - 1
+            each = f"{self.of(name, 'ps a token and parameter'):.0f} ps each"
+            what = f"{name.removeprefix('size ')} parameters"
+            self.add(what, f"{measured:.0f} us/token", each, f"{off:+.0%} off the line (bar 20 %)")
+
+    def processes(self) -> None:
+        """A step of one process and of two, which share the cores."""
+        if "processes 1" in self.results:
+            names = ("processes 2", "examples a second"), ("processes 1", "examples a second")
+            both = [f"{8000 / self.of(*name):.0f} ms" for name in reversed(names)]
+            self.add("a step, 1 and 2 processes", *both, f"{1 / self.ratio(*names):.2f} x")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="lesson,training,peft,limit,growth")
+    parser.add_argument("--only", default="lesson,training,peft,limit,growth,processes")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
