@@ -376,7 +376,7 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
             for n in (10, 100, 1000, 10_000)
         }
         | {f"size {s}": ("limit", str(WORK / s), str(WORK / "short"), 4) for s in SHAPES},
-        "processes": {f"processes {n}": ("ours", three, str(DATA), 8, 50, 0) for n in ("1", "2")},
+        "processes": {f"processes {n}": ("ours", three, str(DATA), 8, 50) for n in ("1", "2")},
     }
     results = {}
     for turn in range(number):
