@@ -96,25 +96,25 @@ def world() -> mx.distributed.Group:
     try:
         return mx.distributed.init(backend="any" if LAUNCHED else "ring")
     except RuntimeError as error:
-        leave(f"does not reach the others: {error}")
+        leave(f"the others are not reached: {error}")
 
 
 def leave(why: str) -> NoReturn:
-    """Ends this process, which can no longer meet the others."""
-    print(f"main.py: process {RANK} {why}", file=sys.stderr)
+    """Ends this process, which cannot meet the others."""
+    print(f"main.py: process {RANK}: {why}", file=sys.stderr)
     sys.exit(2)
 
 
 def meet(wish: bool = False, fault: str = "") -> bool:
     """Waits until all processes have come here; gives whether one of them has a wish.
 
-    If one has a fault, the first that has says so, and all end. It is the processor that waits, for
-    a GPU would give up, and the others may be asking questions meanwhile.
+    If one has a fault, the first that has says so, and all end. To wait here, before each step, is
+    better than in it, for that is on a GPU, which gives up while another one still asks questions.
     """
-    everyone = partial(mx.distributed.all_gather, group=world(), stream=mx.cpu)
-    wishes, faults = zip(*everyone(mx.array([[wish, bool(fault)]])).tolist())
+    everyone = partial(mx.distributed.all_gather, group=world())
+    wishes, faults = zip(*everyone(mx.array([[int(wish), int(fault != "")]])).tolist())
     if any(faults):
-        if faults.index(True) == RANK:
+        if faults.index(1) == RANK:
             print(f"main.py: {' '.join(fault.split())}", file=sys.stderr)
         mx.eval(everyone(mx.array([0])))  # by now it has been said
         sys.exit(2)
@@ -1177,10 +1177,12 @@ def ending() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         known = f"{type(error).__name__} {error}"
         if "peer was lost" in known:
-            leave("has lost another one; what was saved earlier is as it was")
+            leave("another one is lost; what was saved earlier is as it was")
         if not re.search("memory|alloc", known, re.IGNORECASE):
             raise
-        stop("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
+        # In the middle of a step the others, if there are any, are not to be met.
+        end = stop if world().size() == 1 else leave
+        end("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
     if interrupted.is_set():
         sys.exit(130)
 

@@ -9,10 +9,11 @@ adapters (in float32), after which both make the same step. A step of LoRA takes
 """
 
 import choose  # its folder is this one's; main.py's folder is added by it
-import main
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
+
+import main
 
 RATE = 5e12  # floating-point operations a second, of a Mac's GPU at work
 MODELS = {  # architecture; width, inner width, layers, heads, their keys', vocabulary

@@ -224,6 +224,7 @@ def one_differs(tmp_path, kind):
     return options
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -295,5 +296,5 @@ def test_two_machines_of_which_one_is_killed(tmp_path):
                 _, err = survivor.communicate(timeout=30)
                 assert survivor.returncode == 2
                 (line,) = said(err)
-                assert f"process {1 - killed} has lost another one; what was saved earlier" in line
+                assert f"process {1 - killed}: another one is lost; what was saved earlier" in line
             assert contents(folder) == saved
