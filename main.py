@@ -23,7 +23,7 @@ import mlx.core as mx
 import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
-from mlx.utils import tree_flatten
+from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 from rich.progress import track
@@ -36,9 +36,7 @@ Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? r
 
 
 # ---- Data --------------------------------------------------------------------------------------
-def encode_question(
-    tokenizer, example: Example, manual: list[Example] = (), answer: str = "", thinking=False
-) -> list[int]:
+def encode_question(tokenizer, example: Example, manual=(), answer="", thinking=False) -> list[int]:
     """The tokens that the model reads: the manual if there is one, the question, and its `answer`.
 
     In the model's chat template if it has one; a model that can think aloud is told not to.
@@ -167,7 +165,9 @@ def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, l
         (loss, number), gradients = loss_and_gradients(model, *batch)
         # Of several processes, each had its share of the batch.
         loss, number, gradients = nn.average_gradients([loss, number, gradients], checks.world())
-        gradients, _ = optim.clip_grad_norm(gradients, number)  # which is 1 for their mean
+        norm = mx.sqrt(sum(mx.square(g).sum() for _, g in tree_flatten(gradients)))
+        shorter = mx.minimum(number / norm, 1)  # so that their mean is no longer than 1
+        gradients = tree_map(lambda gradient: gradient * shorter, gradients)
         optimizer.update(model, gradients)
         return loss / number
 

@@ -1,8 +1,10 @@
 """What makes the lesson fast: the causes, not the seconds, which tests/benchmark.py measures."""
 
+import argparse
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 
@@ -115,3 +117,29 @@ def test_the_loss_is_the_librarys(scale, dtype):
     (one, its), (other, others) = (mx.value_and_grad(f)(logits) for f in (ours, theirs))
     assert one.item() == pytest.approx(other.item(), rel=1e-5)
     assert mx.allclose(its, others, rtol=1e-2 if dtype == "bfloat16" else 1e-4, atol=1e-6).item()
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="MLX compiles for a processor with g++")
+def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
+    """As on a GPU; here it is compiled for a processor, which takes 20 seconds the first time."""
+    import mlx.core as mx
+
+    import main
+
+    monkeypatch.setattr(mx, "gpu", mx.cpu)  # what make_step asks for
+    settings, losses = argparse.Namespace(learning_rate=1e-3, iters=9), []
+    for compiled in (mx.disable_compile, mx.enable_compile):
+        compiled()
+        mx.random.seed(0)
+        with main.console.capture():
+            model, _, _ = main.load_model(str(ROOT / "assets" / "base-model"))
+        model.freeze()
+        main.linear_to_lora_layers(model, -1, main.LORA)
+        step, state = main.make_step(model, settings, warmup=1)
+        losses.append([])
+        for batch in [*main.batches(shipped, 8, random.Random(0))][:3]:
+            losses[-1].append(step(*batch).item())
+            mx.eval(state)
+    one, other = losses
+    assert len(one) == 3 and one == pytest.approx(other, rel=1e-4)
+    assert one[-1] < one[0]
