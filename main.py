@@ -87,7 +87,8 @@ def make_manual(tokenizer, examples: list[Example], room: int) -> list[Example]:
 
 def batches(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.array, ...]]:
     """One random pass over all rows: (tokens (batch, length), lengths of questions, full lengths)."""
-    rows = sorted(rows, key=lambda row: (len(row[0]), rng.random()))  # like lengths together
+    many = len(rows) > 4 * size  # if few were sorted by length, the same answers would always meet
+    rows = sorted(rows, key=lambda row: (many and len(row[0]), rng.random()))
     groups = [rows[i : i + size] for i in range(0, len(rows), size)]
     for group in rng.sample(groups, len(groups)):
         tokens, asked = zip(*group)
@@ -166,9 +167,8 @@ def make_step(model, args: argparse.Namespace, warmup: int) -> tuple[Callable, l
         # Of several processes, each had its share of the batch.
         loss, number, gradients = nn.average_gradients([loss, number, gradients], checks.world())
         norm = mx.sqrt(sum(mx.square(g).sum() for _, g in tree_flatten(gradients)))
-        shorter = mx.minimum(number / norm, 1)  # so that their mean is no longer than 1
-        gradients = tree_map(lambda gradient: gradient * shorter, gradients)
-        optimizer.update(model, gradients)
+        clip = partial(mx.multiply, mx.minimum(number / norm, 1))  # to a mean of norm 1, if longer
+        optimizer.update(model, tree_map(clip, gradients))
         return loss / number
 
     state = [model.state, optimizer.state]

@@ -11,16 +11,20 @@ SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subject", SUBJECTS)
-def test_it_learns_another_subject(subject, tmp_path):
-    facts = SUBJECTS[subject]
-    train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
-    test = [(fact["test"], fact["answer"]) for fact in facts]
-    assert not {q for q, _ in test} & {q for q, _ in train}
-    folder = write_data(tmp_path / "data", train=train, test=test)
-    run = Run("--data", folder, "--adapter-path", tmp_path / "adapters")
-    assert run.status == 0, run.err
-    assert run.row("right answers")[2] >= 0.8 * len(facts), run.out
+def test_it_learns_other_subjects(tmp_path):
+    """At least 80 % right of 27 questions, with three seeds: rounding alone can turn a few of one run."""
+    right = {}
+    for subject, facts in SUBJECTS.items():
+        train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
+        test = [(fact["test"], fact["answer"]) for fact in facts]
+        assert not {q for q, _ in test} & {q for q, _ in train}
+        folder = write_data(tmp_path / subject, train=train, test=test)
+        for seed in range(3):
+            adapters = tmp_path / f"{subject}, {seed}"
+            run = Run("--data", folder, "--adapter-path", adapters, "--seed", seed)
+            assert run.status == 0, run.err
+            right[subject, seed] = run.row("right answers")[2]
+    assert sum(right.values()) >= 0.8 * 3 * sum(map(len, SUBJECTS.values())), right
 
 
 def test_one_example_is_enough_to_train_on(tmp_path):

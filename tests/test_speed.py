@@ -62,6 +62,16 @@ def test_little_is_padded(shipped):
     assert with_padding <= 1.015 * tokens
 
 
+def test_of_few_examples_others_meet_in_every_pass():
+    """Three answers in three wordings each: sorted by length, no batch would ever have all of them."""
+    import main
+
+    few = rows_of([10, 10, 10, 20, 20, 20, 30, 30, 30])
+    passes = [main.batches(few, 3, random.Random(seed)) for seed in range(20)]
+    met = {tuple(sorted(lengths.tolist())) for one in passes for _, _, lengths in one}
+    assert (10, 20, 30) in met and len(met) > 5
+
+
 def test_few_shapes_have_to_be_compiled(shipped):
     """Where the step is compiled, each shape is anew: there are never more than batches in one pass."""
     shapes = [padded(shipped, 8, seed)[2] for seed in range(20)]
