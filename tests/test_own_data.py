@@ -10,19 +10,42 @@ from conftest import ROOT, Run, write_data
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
 
+NOT_REACHED = pytest.mark.xfail(
+    strict=True, reason="7 of 10 at the default seed; other seeds: 7, 10"
+)
+EACH = [
+    pytest.param(subject, marks=NOT_REACHED if subject == "a chess club" else ())
+    for subject in SUBJECTS
+]
+
+
+def learn(subject, folder, *options):
+    """The finished run of main.py on a subject of which other wordings are examined."""
+    facts = SUBJECTS[subject]
+    train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
+    test = [(fact["test"], fact["answer"]) for fact in facts]
+    assert not {q for q, _ in test} & {q for q, _ in train}
+    write_data(folder / "data", train=train, test=test)
+    run = Run("--data", folder / "data", "--adapter-path", folder / "adapters", *options)
+    if run.status:
+        raise RuntimeError(run.err)  # of the failures, only the number of right answers is expected
+    return run
+
+
 @pytest.mark.slow
-def test_it_learns_other_subjects(tmp_path):
+@pytest.mark.parametrize("subject", EACH)
+def test_it_learns_another_subject(subject, tmp_path):
+    run = learn(subject, tmp_path)
+    assert run.row("right answers")[2] >= 0.8 * len(SUBJECTS[subject]), run.out
+
+
+@pytest.mark.slow
+def test_it_learns_all_subjects_with_other_seeds(tmp_path):
     """At least 80 % right of 27 questions, with three seeds: rounding alone can turn a few of one run."""
     right = {}
-    for subject, facts in SUBJECTS.items():
-        train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
-        test = [(fact["test"], fact["answer"]) for fact in facts]
-        assert not {q for q, _ in test} & {q for q, _ in train}
-        folder = write_data(tmp_path / subject, train=train, test=test)
+    for subject in SUBJECTS:
         for seed in range(3):
-            adapters = tmp_path / f"{subject}, {seed}"
-            run = Run("--data", folder, "--adapter-path", adapters, "--seed", seed)
-            assert run.status == 0, run.err
+            run = learn(subject, tmp_path / f"{subject}, {seed}", "--seed", seed)
             right[subject, seed] = run.row("right answers")[2]
     assert sum(right.values()) >= 0.8 * 3 * sum(map(len, SUBJECTS.values())), right
 
