@@ -56,7 +56,7 @@ from rich.markup import escape
 from rich.prompt import Prompt
 from rich.table import Table
 
-MOST_QUESTIONS = 100  # that are asked of each act, unless the exam has more
+MOST_QUESTIONS = 48  # that are asked of each act, unless the exam has more
 MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 A_CHAT = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
@@ -130,10 +130,10 @@ def is_helper() -> bool:
 def share(batch: tuple[mx.array, ...]) -> tuple[mx.array, ...]:
     """This process's rows of a batch; where there is none for it, one in which nothing counts."""
     size = world().size()
-    tokens, asked, lengths = (array[RANK::size] for array in batch)
-    if not tokens.size:
-        return batch[0][:1], batch[1][:1], mx.zeros_like(batch[2][:1])
-    return tokens, asked, lengths
+    mine = tuple(array[RANK::size] for array in batch)
+    if batch and not mine[0].size:  # without lengths, or probabilities, nothing counts
+        return *(array[:1] for array in batch[:-1]), mx.zeros_like(batch[-1][:1])
+    return mine
 
 
 def agree(model: nn.Module, rows: list, args: Namespace) -> None:
@@ -233,6 +233,33 @@ def longest_answer(data: dict[str, list[Example]], rows: dict[str, list]) -> int
     """The tokens of the longest answer that can be asked for."""
     pairs = (pair for split in ("train", "test") for pair in zip(data[split], rows[split]))
     return max(len(tokens) - asked for example, (tokens, asked) in pairs if example.prompt)
+
+
+def logits_from(model: Callable, tokens: mx.array, first: int) -> mx.array:
+    """The model's logits, less those of the first `first` tokens: (batch, tokens - first, vocabulary).
+
+    They are the dearest part of a step where the vocabulary is large, and of a question that is only
+    read they serve nothing. The model's last norm passes the others on, where it is found.
+    """
+    norm = last_norm(model) if first else None
+    if norm is None:
+        return model(tokens)[:, first:]
+    kind = type(norm)
+    norm.__class__ = type(
+        kind.__name__, (kind,), {"__call__": lambda n, x: kind.__call__(n, x[:, first:])}
+    )
+    try:
+        return model(tokens)
+    finally:
+        norm.__class__ = kind
+
+
+def last_norm(model: Callable) -> nn.Module | None:
+    """The normalization between a model's last layer and its logits, by the names that mlx-lm uses."""
+    names = r"(.*\.)?(norm|norm_f|ln_f|final_norm|final_layernorm)"
+    modules = model.named_modules() if isinstance(model, nn.Module) else []
+    found = [m for name, m in modules if re.fullmatch(names, name) and not re.search(r"\d", name)]
+    return found[0] if len(found) == 1 else None
 
 
 def embedding(model: nn.Module) -> tuple[int, int]:
@@ -335,12 +362,63 @@ def load_data(source: str, model: str) -> dict[str, list[Example]]:
         # One wording of each answer that has others, so that it can still be learnt; or just any.
         spare = [*{e.completion: e for e in able if said[e.completion] > 1}.values()]
         few = len(spare) < len(able) // 5
-        data["test"] = random.sample(able, len(able) // 5) if few else spare[: len(able) // 3]
+        chosen = random.Random(
+            0
+        )  # not the run's seed: all seeds are examined on the same questions
+        data["test"] = chosen.sample(able, len(able) // 5) if few else spare[: len(able) // 3]
         held_out = {e.place for e in data["test"]}
         data["train"] = [e for e in data["train"] if e.place not in held_out]
         kept = f"{len(held_out)} of the examples are kept for it, and not trained on"
         show(f"No test.jsonl for the exam: {kept if held_out else 'it asks what was practised'}.")
     return data
+
+
+def load_everyday(source: str) -> list[Example]:
+    """The everyday prompts that are rehearsed: the data's own everyday.jsonl, or else ours."""
+    return load_prompts(beside(source, "everyday.jsonl"))
+
+
+def load_known(source: str, model: str) -> list[Example]:
+    """The everyday questions that the model may know: its own known.jsonl, the data's, or ours."""
+    own = Path(model) / "known.jsonl"
+    return load_prompts(own if own.is_file() else beside(source, "known.jsonl"))
+
+
+def beside(source: str, name: str) -> Path:
+    """A file in the folder of the learner's data, or if it is not there, in the one that ships."""
+    own = Path(source) / name
+    return own if own.is_file() else Path(__file__).parent / "data" / name
+
+
+def load_prompts(path: Path) -> list[Example]:
+    """Everyday prompts, with the answer if there is one; stops at a line that is none."""
+    examples = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")
+        with refused(place):
+            if line:
+                record = checked(parse(line), dict, "the line")
+                if "prompt" not in record:
+                    raise ValueError(wrong_keys(record, "prompt"))
+                # An answer is not needed where the model gives its own.
+                examples.append(read_example({"completion": "?", **record}, place))
+    return examples
+
+
+def only_questions(examples: list[Example]) -> list[Example]:
+    """Those that end in a question mark."""
+    return [e for e in examples if e.prompt.endswith("?")]
+
+
+def form_of(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
+    """(what shows a base model how questions are answered; the questions that are left to ask).
+
+    A base model that is asked a bare question asks back, so the first three show it the form. A chat
+    model needs none, nor does the beginning of a sentence that is to be ended.
+    """
+    if chat or len(only_questions(known)) < len(known) or len(known) <= 3:
+        return [], known
+    return known[:3], known[3:]
 
 
 def is_on_hub(name: str) -> bool:
@@ -392,7 +470,9 @@ def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Exampl
     examined = {words(e.prompt) for e in exam}
     others = (e for e in asked["train"] + asked["valid"] if words(e.completion) in facts)
     others = [e for e in others if words(e.prompt) not in examined]
-    return exam, exam + others[: max(MOST_QUESTIONS - len(exam), 0)]
+    room = max(MOST_QUESTIONS - len(exam), 0)
+    every = math.ceil(len(others) / max(room, 1))  # all answers come up, even where all do not fit
+    return exam, exam + others[:: max(every, 1)][:room]
 
 
 def load_examples(path: Path) -> list[Example]:
@@ -668,6 +748,57 @@ def is_right(given, example: Example) -> bool:
     return words(given.text) == words(example.completion)
 
 
+def own_words(examples: list[Example]) -> dict[str, frozenset[str]]:
+    """For each answer the words that make it: those that no question to it and no other answer has.
+
+    Where that leaves less than half of an answer unsaid by its question, as in a form that is filled in
+    from it, all of its words.
+    """
+    asked = defaultdict(set)
+    for example in examples:
+        asked[example.completion] |= {*words(example.prompt)}
+    answers = {answer: {*words(answer)} for answer in asked}
+    among = Counter(chain.from_iterable(answers.values()))
+    own = {}
+    for answer, said in answers.items():
+        unasked = said - asked[answer]
+        rare = {word for word in unasked if among[word] == 1}
+        own[answer] = frozenset(rare if rare and 2 * len(unasked) >= len(said) else said)
+    return own
+
+
+def is_right_in_other_words(given, example: Example, own: dict[str, frozenset[str]]) -> bool:
+    """Whether an answer has the words that make the right one, whatever else it says."""
+    return own[example.completion] <= {*words(given.text)}
+
+
+def is_known(text: str, example: Example) -> bool:
+    """Whether an answer to an everyday question holds the right one, or one of several: "seven or 7"."""
+    said = {*words(text)}
+    return any(said.issuperset(words(right)) for right in example.completion.split(" or "))
+
+
+def compare_known(
+    known: list[Example], before: list[str], now: list[str], train: list[Example]
+) -> list[dict]:
+    """For each everyday question what was and is answered, whether that is right, and whether it leaks.
+
+    A leak is an answer of the learner's to a question that is not hers.
+    """
+    answers = [own for own in own_words([e for e in train if e.prompt]).values() if own]
+    compared = []
+    for example, was, text in zip(known, before, now):
+        news = (
+            {*words(text)} - {*words(was)} - {*words(example.prompt)} - {*words(example.completion)}
+        )
+        compared.append(
+            {"question": example.prompt, "expected": example.completion, "before": was, "now": text}
+            | {"knew": is_known(was, example), "knows": is_known(text, example)}
+            | {"leak": any(own <= news for own in answers)}
+        )
+    return compared
+
+
 def wilson(right: int, of: int) -> tuple[float, float]:
     """Two shares, between which the true share of right answers lies in 95 of 100 such exams.
 
@@ -687,11 +818,15 @@ def evaluate(questions: list[Example], exam: int, answers: list) -> dict[str, fl
     examined, said = answers[:exam], defaultdict(Counter)
     for example, given in zip(questions, answers):
         said[words(example.completion)][words(given.text)] += 1
-    right = sum(map(is_right, examined, questions))
+    right, own = sum(map(is_right, examined, questions)), own_words(questions[:exam])
+    worded = (
+        is_right_in_other_words(a, e, own) or is_right(a, e) for a, e in zip(examined, questions)
+    )
     read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
     return {
         "right answers": right,
         "95 % interval": wilson(right, exam),
+        "right or wordy": sum(worded),
         "same answer in other words": sum(max(c.values()) for c in said.values()) / len(answers),
         "ended by themselves": sum(a.ended for a in examined),
         "tokens read for each": read,
@@ -703,6 +838,7 @@ def evaluate(questions: list[Example], exam: int, answers: list) -> dict[str, fl
 FIGURES = {  # of the evaluation's table, and how each is shown
     "right answers": "{}",
     "95 % interval": "{0[0]:.0%} to {0[1]:.0%}",
+    "right or wordy": "{}",
     "same answer in other words": "{:.0%}",
     "ended by themselves": "{}",
     "tokens read for each": "{:.0f}",
@@ -718,11 +854,19 @@ def show_answers(questions: list[Example], answers: list) -> None:
         show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
 
 
-def look(ask: Callable, quiz: list[Example]) -> dict:
-    """What is answered by now to the first question, and how many of the others rightly."""
-    first, *others = ask(quiz)
-    right = sum(map(is_right, others, quiz[1:]))
-    return {"answer": first.text, "right": right, "of": len(others)}
+def look(ask: Callable, question: Example) -> dict:
+    """What is answered by now to a question."""
+    return {"answer": ask([question])[0].text}
+
+
+def describe_rehearsal(everyday: list[Example], share: int, knew: list[str]) -> None:
+    """Says that everyday prompts are rehearsed, and why; or that none are."""
+    if everyday:
+        file = escape(os.path.relpath(everyday[0].place.rpartition(":")[0]))
+        why = f"{share} of the {len(everyday)} prompts of {file} in each step, to be answered as before"
+        show(f"  Rehearsal, so that it keeps what it knows: {why}.")
+    else:
+        show("  No everyday.jsonl, so no rehearsal: it will forget much of what it knew.")
 
 
 def show_check(check: dict) -> None:
@@ -730,31 +874,37 @@ def show_check(check: dict) -> None:
     loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
     valid = "" if check["valid"] is None else f"valid {check['valid']:.3f}"
     right = f"right {check['right']:>2}" if check["of"] else ""
-    said = brief(check["answer"], 31)
-    show(f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  [dim]→[/] {escape(said)}")
+    keeps = "" if check["keeps"] is None else f"keeps {check['keeps']:4.0%}"
+    said = brief(check["answer"], 24)
+    show(
+        f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  {keeps:10}  [dim]→[/] {escape(said)}"
+    )
 
 
 def show_cost(tokens: int, seconds: float, kept: dict) -> None:
     """What the training took, and which of its checks was kept."""
-    why = "the last one" if kept["valid"] is None else "where valid is lowest"
+    why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
     show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {kept['step']}, {why}.")
 
 
-def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: set[str]) -> None:
-    """The acts side by side; the losses (in nats) before and after; whom this program talked to."""
-    columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
-    narrow = shutil.get_terminal_size().columns < 76
+def show_evaluation(
+    table: dict, exam: int, before: dict, after: dict, still: list[dict], reached: set[str]
+) -> None:
+    """The acts side by side; the losses (in nats) before and after; whom this program talked to.
+
+    `still`: what compare_known() says of the everyday questions.
+    """
+    narrow, rows = shutil.get_terminal_size().columns < 76, []
     for name, form in FIGURES.items():
         label = f"{name} of {exam}" if form == "{}" else name
-        cells = [form.format(figures[name]) for figures in table.values()]
+        rows.append([label, *(form.format(figures[name]) for figures in table.values())])
+    columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
+    for label, *cells in rows + rows_of_known(still):
         columns.add_row(label, *cells)
         if narrow:
-            show(
-                "\n    ".join(
-                    [f"  {label}:", *(f"{act} {cell}" for act, cell in zip(table, cells))]
-                )
-            )
+            said = (f"{name} {cell}" for name, cell in zip(table, cells) if cell)
+            show("\n    ".join([f"  {label}:", *said]))
     if not narrow:
         show(columns)
     least, most = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
@@ -766,11 +916,33 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, reached: 
             was, now = math.exp(before[split]), math.exp(after[split])
             losses = f"loss {before[split]:.3f}, {after[split]:.3f}"
             show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
-    if "general" in before:
-        forgot = "it has forgotten" if now > 1.1 * was else "it kept what it knew"
-        show(f"  A token of general text is now one among {now:.1f}, before {was:.1f}: {forgot}.")
+    show_known(still)
     nobody = "Nothing left this machine: no connection was opened, no name looked up"
     show(f"  {'Reached: ' * bool(reached)}{', '.join(sorted(reached)) or nobody}.")
+
+
+def rows_of_known(still: list[dict]) -> list[list[str]]:
+    """The rows of the evaluation's table that say what the model still knows."""
+    knew = [k for k in still if k["knew"]]
+    kept, leaks = sum(k["knows"] for k in knew), sum(k["leak"] for k in still)
+    rows = [[f"everyday answers kept of {len(knew)}", f"{len(knew)}", "", f"{kept}"]]
+    return rows + [[f"leaks into the other {len(still)}", "", "", f"{leaks}"]] if still else []
+
+
+def show_known(still: list[dict]) -> None:
+    """What became of the everyday questions that the model could answer before it was trained."""
+    knew, leaks = [k for k in still if k["knew"]], [k for k in still if k["leak"]]
+    lost = [k for k in knew if not k["knows"]]
+    if still and len(knew) < 4:
+        show(
+            f"  Of {len(still)} everyday questions it knew {len(knew)}: too little to lose anything."
+        )
+    elif still:
+        verdict = f"it forgot {len(lost)} of {len(knew)}" if lost else "it kept what it knew"
+        show(f"  Everyday questions that it answered rightly before: {verdict}.")
+    for found, what in ((leaks, "Leak"), (lost, "Forgotten")):
+        for k in found[:3]:
+            show(f"    {what}: {escape(k['question'])} → {escape(brief(k['now'], 50))}")
 
 
 def plot(history: list[dict], question: str, path: Path) -> None:

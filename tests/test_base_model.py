@@ -8,7 +8,7 @@ import pretrain
 import pytest
 from conftest import ROOT, say
 
-FACTS = Path(__file__).parent / "facts.jsonl"
+FACTS = ROOT / "assets" / "base-model" / "known.jsonl"
 
 FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
 When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
