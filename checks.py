@@ -296,7 +296,7 @@ def prepare(model: nn.Module, args: Namespace, rows: list) -> None:
 
 
 def resume(model: nn.Module, file: Path) -> None:
-    """Takes what was learnt earlier to go on from it; stops if it is not for this model."""
+    """Begins with what was learnt earlier; stops if it is not for this model."""
     with explained(f"--resume-adapter-file {file}"):
         weights = mx.load(str(file), format="safetensors")
     shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
@@ -304,7 +304,7 @@ def resume(model: nn.Module, file: Path) -> None:
         stop(f"--resume-adapter-file {file}: of another model, --fine-tune-type or --num-layers")
     model.load_weights([*weights.items()], strict=False)
     mx.eval(model.parameters())  # before anything is written over the file
-    show(f"  Goes on from {escape(str(file))}.\n")
+    show(f"  Begins with what was learnt earlier, in {escape(str(file))}.\n")
 
 
 def memory_needed(
@@ -751,19 +751,23 @@ def is_right(given, example: Example) -> bool:
 def own_words(examples: list[Example]) -> dict[str, frozenset[str]]:
     """For each answer the words that make it: those that no question to it and no other answer has.
 
-    Where that leaves less than half of an answer unsaid by its question, as in a form that is filled in
-    from it, all of its words.
+    Where an answer takes a name or a number from its question, as a form does that is filled in from
+    it, all of its words.
     """
-    asked = defaultdict(set)
+    asked, filled_in = defaultdict(set), set()
     for example in examples:
         asked[example.completion] |= {*words(example.prompt)}
+        names = {*re.findall(r"\w+", example.prompt)} & {*re.findall(r"\w+", example.completion)}
+        if any(len(name) > 1 and not name.islower() for name in names):
+            filled_in.add(example.completion)
     answers = {answer: {*words(answer)} for answer in asked}
     among = Counter(chain.from_iterable(answers.values()))
     own = {}
     for answer, said in answers.items():
-        unasked = said - asked[answer]
-        rare = {word for word in unasked if among[word] == 1}
-        own[answer] = frozenset(rare if rare and 2 * len(unasked) >= len(said) else said)
+        rare = {word for word in said - asked[answer] if among[word] == 1}
+        # Short words such as "I" and "in" make no answer, unless there are no others.
+        rare = {word for word in rare if len(word) > 3 or not word.isalpha()} or rare
+        own[answer] = frozenset(rare if rare and answer not in filled_in else said)
     return own
 
 
@@ -859,12 +863,14 @@ def look(ask: Callable, question: Example) -> dict:
     return {"answer": ask([question])[0].text}
 
 
-def describe_rehearsal(everyday: list[Example], share: int, knew: list[str]) -> None:
+def describe_rehearsal(everyday: list[Example], share: int) -> None:
     """Says that everyday prompts are rehearsed, and why; or that none are."""
     if everyday:
         file = escape(os.path.relpath(everyday[0].place.rpartition(":")[0]))
-        why = f"{share} of the {len(everyday)} prompts of {file} in each step, to be answered as before"
-        show(f"  Rehearsal, so that it keeps what it knows: {why}.")
+        show(
+            f"  Rehearsal: {share} of the {len(everyday)} prompts in {file} are practised in each step,"
+        )
+        show("  to be answered as before, so that it keeps what it knows.")
     else:
         show("  No everyday.jsonl, so no rehearsal: it will forget much of what it knew.")
 
@@ -1036,7 +1042,9 @@ def what_next(args: Namespace, tokenizer, exam: list[Example], most: int) -> Non
     real = ["--model", "HuggingFaceTB/SmolLM2-135M", "--adapter-path", "smollm2"]
     go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
     commands = {
-        "Go on from where you stopped it": [*again, *go_on] if interrupted.is_set() else [],
+        "Begin another training with what was learnt so far": [*again, *go_on]
+        if interrupted.is_set()
+        else [],
         "Ask it again": ask_again(args, tokenizer, exam, most),
         "Judge the answers yourself": [*again, "--judge"],
         f"Teach it something else (first edit what is in {args.data})": again,

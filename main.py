@@ -33,7 +33,7 @@ from checks import Example, console, evaluate, own_folder, show, stop
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
 REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
-REHEARSAL_WEIGHT = 2.0  # of their loss, where the loss of the learner's examples weighs 1
+REHEARSAL_WEIGHT = 4.0  # of their loss, where the loss of the learner's examples weighs 1
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
 TOLERANCE = 0.02  # nats: a check has to be better by more than this to be kept instead
@@ -164,7 +164,8 @@ def rehearse(
         tokens = [*prompt, *answer_tokens, *[tokenizer.eos_token_id] * ended]
         logits = checks.logits_from(model, mx.array([tokens[:-1]]), first - 1)[0]
         probabilities = mx.softmax(logits.astype(mx.float32), -1)
-        ids = mx.argpartition(-probabilities, LIKELIEST, -1)[:, :LIKELIEST]
+        likeliest = min(LIKELIEST, logits.shape[-1] - 1)
+        ids = mx.argpartition(-probabilities, likeliest, -1)[:, :likeliest]
         probabilities = mx.take_along_axis(probabilities, ids, -1)
         unkept = [(first - 1, 0), (0, 0)]
         rows.append((tokens, mx.pad(ids, unkept), mx.pad(probabilities, unkept)))
@@ -189,6 +190,15 @@ def recall(model, tokenizer, known: list[Example], form: list[Example]) -> tuple
         if checks.is_known(text, example) and tokens:
             rows.append(([*prompt, *tokens], len(prompt)))
     return said, rows
+
+
+def what_it_knows(model, tokenizer, everyday, known, form) -> tuple[list[str], dict[str, list]]:
+    """(its answers to the known questions; rows of everyday prompts to rehearse, and of what it knew)."""
+    rows = {"everyday": rehearse(model, tokenizer, everyday)}
+    if form:  # a base model keeps as well how it answers when it is shown how
+        rows["everyday"] += rehearse(model, tokenizer, checks.only_questions(everyday), form)
+    answers, rows["known"] = recall(model, tokenizer, known, form)
+    return answers, rows
 
 
 def rehearsal_batches(rows: list[tuple], rng: random.Random) -> Iterator[tuple[mx.array, ...]]:
@@ -448,13 +458,9 @@ def main(args: argparse.Namespace) -> None:
     chat = tokenizer.has_chat_template
     most = checks.longest_answer(data, rows) + (40 if chat else 10)  # a chat model is wordy
     form, known = checks.form_of(known, chat)
-    rows["everyday"] = rehearse(model, tokenizer, everyday)
-    if form:  # a base model keeps as well how it answers when it is shown how
-        rows["everyday"] += rehearse(model, tokenizer, checks.only_questions(everyday), form)
-    ask_known = partial(recall, model, tokenizer, known, form)
-    knew, rows["known"] = ask_known()
+    mind = partial(what_it_knows, model, tokenizer, everyday, known, form)
     if checks.is_helper():  # of several processes, the first tells the story, and all train
-        fine_tune(model, rows, args, config, look=None)
+        fine_tune(model, rows | mind()[1], args, config, look=None)
         return
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not chat)
@@ -467,16 +473,21 @@ def main(args: argparse.Namespace) -> None:
     acts["prompted"] = act(title, questions, partial(ask_base, manual=manual))
 
     show(f"\n[bold cyan]Training[/]: she studies and practises\n\n{report}")
-    checks.describe_rehearsal(everyday, REHEARSED, knew)
+    with console.status("answering everyday questions, before anything is learnt"):
+        knew, rows_to_keep = mind()
+    checks.describe_rehearsal(everyday, REHEARSED)
     before = {s: held_out(model, rows[s])[0] for s in ("test", "general") if rows[s]}
-    history = fine_tune(model, rows, args, config, partial(checks.look, ask_base, exam[0]))
+    history = fine_tune(
+        model, rows | rows_to_keep, args, config, partial(checks.look, ask_base, exam[0])
+    )
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)
 
     show(f"\n[bold cyan]Evaluation[/]: she is examined on {len(exam)} questions\n")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out(model, rows[split])[0] for split in before}
-    still = checks.compare_known(known, knew, ask_known()[0], data["train"])
+    still, _ = recall(model, tokenizer, known, form)
+    still = checks.compare_known(known, knew, still, data["train"])
     checks.show_evaluation(table, len(exam), before, after, still, reached)
 
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
@@ -505,7 +516,7 @@ if __name__ == "__main__":
     option("--seed", type=int, default=0, help="for the same run again")
     option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
     option("--grad-checkpoint", action="store_true", help="less memory, more time")
-    option("--resume-adapter-file", type=checks.file, help="adapters.safetensors to go on from")
+    option("--resume-adapter-file", type=checks.file, help="adapters.safetensors to begin with")
     option("--judge", action="store_true", help="choose between answers; trains only if need be")
     parser.error = stop
     with checks.ending():

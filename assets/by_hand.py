@@ -57,7 +57,7 @@ print(
     f"  {means[name].shape}, from {means[name].min().item():.4f} to {means[name].max().item():.4f}"
 )
 
-optimizer = optim.Adam(1e-3)
+optimizer = optim.Adam(1e-3, bias_correction=True)
 for step in range(1, 11):
     (loss, _), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
     optimizer.update(model, optim.clip_grad_norm(gradients, counted)[0])

@@ -4,8 +4,8 @@
 python3 assets/recipe.py --model assets/base-model
 python3 assets/recipe.py --model FOLDER --subjects sharon orders --seeds 0 1 2 --out assets/recipe.tsv
 
-Adds lines to the table, which lies beside this script. With --no-rehearsal, --learning-rate or --iters
-it measures something else than the defaults. A training takes seconds on the embedded model, and
+Adds lines to the table, which lies beside this script. With --no-rehearsal, --weight, --learning-rate
+or --iters it measures something else than the defaults. A training takes seconds on the embedded model, and
 minutes on a real LLM.
 """
 
@@ -67,15 +67,9 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
     chat = tokenizer.has_chat_template
     known = checks.load_known(folder, model_name)
     form, known = checks.form_of(known, chat)
-    rows["everyday"] = []
-    if options.rehearsal:
-        everyday = checks.load_everyday(folder)
-        rows["everyday"] = main.rehearse(model, tokenizer, everyday)
-        if form:
-            rows["everyday"] += main.rehearse(
-                model, tokenizer, checks.only_questions(everyday), form
-            )
-    knew, rows["known"] = main.recall(model, tokenizer, known, form)
+    everyday = checks.load_everyday(folder) if options.rehearsal else []
+    knew, rows_to_keep = main.what_it_knows(model, tokenizer, everyday, known, form)
+    rows |= rows_to_keep
     general = main.held_out(model, rows["general"])[0]
     args = Namespace(
         model=model_name, judge=False, batch_size=4, iters=options.iters, num_layers=-1, seed=seed,
@@ -116,9 +110,11 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--iters", type=int)
+    parser.add_argument("--weight", type=float, default=main.REHEARSAL_WEIGHT)
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "recipe.tsv")
     options = parser.parse_args()
+    main.REHEARSAL_WEIGHT = options.weight
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")
     for subject in options.subjects:

@@ -24,16 +24,16 @@ import mlx.core as mx
 import checks
 import main
 
-RATE = 3.2e-4 * math.sqrt(2048 / 256)  # main.py's own for this model
+RATE = main.rate_for(256, "lora")  # main.py's own for this model
 RUNS = [  # rank, scale, learning rate
-    (16, 4.0, RATE),
-    (1, 4.0, RATE),
-    (4, 4.0, RATE),
-    (64, 4.0, RATE),
-    (16, 1.0, RATE),
+    (16, 2.0, RATE),
+    (1, 2.0, RATE),
+    (4, 2.0, RATE),
+    (64, 2.0, RATE),
+    (16, 0.5, RATE),
     (16, 20.0, RATE),
-    (16, 4.0, RATE / 10),
-    (16, 4.0, RATE * 10),
+    (16, 2.0, RATE / 10),
+    (16, 2.0, RATE * 10),
 ]
 
 
@@ -48,12 +48,14 @@ def run(rank: int, scale: float, rate: float) -> str:
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     main.LORA.update(rank=rank, scale=scale)
     args = argparse.Namespace(
-        model=base, judge=False, batch_size=8, iters=None, learning_rate=rate, num_layers=-1, seed=0,
+        model=base, judge=False, batch_size=4, iters=None, learning_rate=rate, num_layers=-1, seed=0,
         fine_tune_type="lora", grad_checkpoint=False, resume_adapter_file=None,
     )  # fmt: skip
     most = checks.longest_answer(data, rows) + 10
     ask = partial(main.answer, model, tokenizer, most)
-    look = partial(checks.look, partial(ask, cut=True), exam[:1])
+    look = partial(checks.look, partial(ask, cut=True), exam[0])
+    everyday, known = checks.load_everyday("data"), checks.load_known("data", base)
+    rows |= main.what_it_knows(model, tokenizer, everyday, known, form=[])[1]
     try:
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
             args.adapter_path = Path(folder)  # nothing is kept of it
@@ -62,7 +64,7 @@ def run(rank: int, scale: float, rate: float) -> str:
         return f"{rank:>4} {scale:>6} {rate:>8.1e}  the loss is no number"
     right = sum(map(checks.is_right, ask(exam), exam))
     kept = next(check["step"] for check in history if check.get("kept"))
-    general = math.exp(main.held_out_loss(model, rows["general"]))
+    general = math.exp(main.held_out(model, rows["general"])[0])
     size = sum(w.size for _, w in main.tree_flatten(model.trainable_parameters()))
     figures = f"{size:>9,}  {kept:>9}  {right:>5} of {len(exam)}  {general:>7.1f}"
     return f"{rank:>4} {scale:>6} {rate:>8.1e}  {figures}"

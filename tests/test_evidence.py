@@ -62,9 +62,10 @@ def test_signs_and_marks_tell_answers_apart():
 
 
 def test_every_wording_is_asked(record):
-    """Twelve facts in six wordings each: of the exam, of training, and of validation."""
-    assert Counter(row["expected"] for row in record["answers"]).most_common()[-1][1] == 6
-    assert len({row["question"] for row in record["answers"]}) == 72
+    """Twelve facts in three or four wordings each: of the exam, of training, and of validation."""
+    wordings = Counter(row["expected"] for row in record["answers"])
+    assert len(wordings) == 12 and set(wordings.values()) <= {3, 4}
+    assert len({row["question"] for row in record["answers"]}) == sum(wordings.values()) <= 48
 
 
 def test_fine_tuned_is_more_reliable_and_cheaper(record):
@@ -138,11 +139,13 @@ def test_what_is_reached_is_noticed():
 # ---- 2. Improving over time --------------------------------------------------------------------
 def test_it_improves_over_time(lesson, record):
     checks = record["training"]
-    assert [c["step"] for c in checks][:3] == [0, 10, 20] and len(checks) >= 6
+    every = record["settings"]["iters"] // 8
+    assert [c["step"] for c in checks][:3] == [0, every, 2 * every] and len(checks) >= 6
     assert checks[0]["right"] == 0 and max(c["right"] for c in checks) >= 9
     assert checks[0]["loss"] is None and checks[-1]["loss"] < checks[1]["loss"] / 5
     kept = [c for c in checks if c.get("kept")]
-    assert [c["valid"] for c in kept] == [min(c["valid"] for c in checks)]
+    least = min(c["valid"] + c["known"] for c in checks)
+    assert [c["valid"] + c["known"] <= least + 0.02 for c in kept] == [True]
     steps = re.findall(r"^  step +(\d+) .* valid ([\d.]+)  right +(\d+) ", lesson.out, re.MULTILINE)
     assert steps == [(f"{c['step']}", f"{c['valid']:.3f}", f"{c['right']}") for c in checks]
 
@@ -169,7 +172,7 @@ def test_forgetting_and_held_out_loss_are_reported(lesson, record):
         figures = (math.exp(before[split]), math.exp(after[split]), before[split], after[split])
         shown = [float(x) for x in re.findall(r"\d+\.\d+", line)]
         assert shown == pytest.approx(figures, abs=0.006)
-    assert "it has forgotten" in lesson.out
+    assert math.exp(after["general"]) < 2.2 * math.exp(before["general"])
 
 
 def test_the_loss_of_the_base_model_is_the_models_own(record):
@@ -266,8 +269,8 @@ def test_answers_stand_in_random_order(tmp_path):
 
 # ---- 8. The record -----------------------------------------------------------------------------
 def test_the_record_holds_what_was_shown(lesson, record, adapters):
-    assert record["settings"]["learning_rate"] == pytest.approx(3.2e-4 * math.sqrt(8))
-    assert record["settings"]["iters"] == 100 and record["settings"]["seed"] == 0
+    assert record["settings"]["learning_rate"] == pytest.approx(0.6 / 256)
+    assert record["settings"]["iters"] == 157 and record["settings"]["seed"] == 0
     assert {"python", "mlx", "mlx-lm", "transformers"} <= record["versions"].keys()
     for name, fingerprint in record["data"].items():
         data = (ROOT / "data" / name).read_bytes()
@@ -283,11 +286,11 @@ def test_in_a_terminal_what_moves_is_not_in_the_picture(tmp_path):
     """There are a progress bar and an invitation as well, which takes questions."""
     typed = tmp_path / "typed"
     typed.write_text("What is your first name?\n\n")
-    options = ("--adapter-path", tmp_path / "a", "--iters", 30)
+    options = ("--adapter-path", tmp_path / "a", "--iters", 90)
     with typed.open() as stdin:
         run = Run(*options, before=(sys.executable, "-c", TERMINAL), stdin=stdin)
     assert run.status == 0, run.out + run.err
-    assert "asking 72 questions" in run.out and "━" in run.out
+    assert "asking 42 questions" in run.out and "━" in run.out
     asked = run.out.split("Your turn:")[1]
     assert "My first name is Sharon." in asked
     words = picture(tmp_path / "a")

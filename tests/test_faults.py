@@ -123,11 +123,13 @@ def test_ctrl_c_in_training_keeps_what_was_learnt(small, tmp_path):
     assert f"Kept: the adapters of step {steps[-1]}" in rest
     assert f"Saved: 303,104 numbers, in {tmp_path / 'a'}" in rest
     assert "Fine-tuned model: " in rest and "→ Old Marta does." in rest
-    again = re.search(r"Go on from where you stopped it:\n  (.+)", rest)[1]
+    again = re.search(r"Begin another training with what was learnt so far:\n  (.+)", rest)[1]
     assert f"--resume-adapter-file {tmp_path / 'a' / 'adapters.safetensors'}" in again
     shell = {"shell": True, "cwd": ROOT, "capture_output": True, "text": True}
     done = subprocess.run(f"{again} --iters 1", check=False, **shell)
-    assert done.returncode == 0 and "Goes on from" in done.stdout, done.stderr
+    assert done.returncode == 0 and "Begins with what was learnt earlier" in done.stdout, (
+        done.stderr
+    )
 
 
 MOMENTS = {"while it is asked": "Base model: ", "just before it is trained": "Training: "}

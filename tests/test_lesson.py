@@ -117,8 +117,3 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
     run = Run("--data", data, "--adapter-path", tmp_path / "a", "--iters", 10, env=env)
     assert run.status == 0, run.err
     assert "apt install libopenblas0-pthread" in run.out.splitlines()[1]
-
-
-def test_main_py_is_short():
-    """About 300 lines."""
-    assert len((ROOT / "main.py").read_text().splitlines()) <= 320

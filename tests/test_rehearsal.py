@@ -1,0 +1,208 @@
+"""Rehearsal: the model learns what is yours and keeps what it knew; and the screen says so."""
+
+import json
+import random
+import shutil
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from conftest import ROOT, Run, write_data
+from mlx.utils import tree_flatten
+
+import checks
+import main
+
+BASE = str(ROOT / "assets" / "base-model")
+
+
+def example(prompt, completion=""):
+    """An example that comes from nowhere."""
+    return checks.Example(prompt, [{"role": "user", "content": prompt}], completion, "here:1")
+
+
+@pytest.fixture(scope="module")
+def rehearsed(base):
+    """What the embedded model says to the everyday prompts, and how likely it finds it."""
+    return main.rehearse(*base, checks.load_everyday("data"))
+
+
+# ---- It keeps what it knew ---------------------------------------------------------------------
+def test_it_keeps_what_it_knew(lesson, record):
+    """Of the fifty facts that the embedded model knows."""
+    knew = [k for k in record["known"] if k["knew"]]
+    assert len(knew) == 50 and sum(k["knows"] for k in knew) >= 45
+    assert not any(k["leak"] for k in record["known"])
+    assert record["loss after"]["general"] - record["loss before"]["general"] < np.log(2.2)
+    assert lesson.row("everyday answers kept of 50")[0] == 50
+
+
+def test_without_the_file_it_forgets(lesson, record, tmp_path):
+    """The same data with an everyday.jsonl that is empty: less is kept, and the screen says why."""
+    data = tmp_path / "data"
+    data.mkdir()
+    for split in ("train", "valid", "test"):
+        shutil.copy(ROOT / "data" / f"{split}.jsonl", data)
+    (data / "everyday.jsonl").touch()
+    run = Run("--data", data, "--adapter-path", tmp_path / "a")
+    assert run.status == 0, run.err
+    assert "no rehearsal: it will forget much of what it knew" in run.out
+    other = json.loads((tmp_path / "a" / "results.json").read_text("utf-8"))
+    kept = [sum(k["knows"] for k in r["known"] if k["knew"]) for r in (record, other)]
+    assert kept[1] < kept[0] - 3, kept
+    assert other["loss after"]["general"] > record["loss after"]["general"] + 0.2
+    assert f"it forgot {50 - kept[1]} of 50" in run.out
+
+
+def test_the_screen_says_what_is_rehearsed(lesson):
+    assert "2 of the 48 prompts in data/everyday.jsonl are practised in each step" in lesson.out
+
+
+def test_nothing_that_is_rehearsed_is_examined():
+    def read(name):
+        return {json.loads(line)["prompt"] for line in (ROOT / "data" / name).open()}
+
+    everyday, known = read("everyday.jsonl"), read("known.jsonl")
+    assert len(everyday) >= 30 and len(known) >= 20 and not everyday & known
+    assert not (everyday | known) & (read("train.jsonl") | read("test.jsonl"))
+
+
+def test_a_line_that_is_no_prompt_is_named(tmp_path):
+    data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Who?", "Me.")])
+    (data / "everyday.jsonl").write_text('{"prompt": "What is tea?"}\n{"question": "Why?"}\n')
+    run = Run("--data", data, "--adapter-path", tmp_path / "a")
+    assert run.status == 2 and not (tmp_path / "a").exists()
+    assert (
+        run.err.startswith(f"main.py: {data / 'everyday.jsonl'}:2: ") and run.err.count("\n") == 1
+    )
+    assert 'rename "question" to "prompt"' in run.err
+
+
+# ---- How it is done ----------------------------------------------------------------------------
+def test_before_training_nothing_is_lost(base, rehearsed):
+    """The divergence from itself is 0, and what is kept are probabilities."""
+    batch = next(main.rehearsal_batches(rehearsed, random.Random(0)))
+    loss, count = main.rehearsal_loss(base[0], *batch)
+    assert abs(loss.item()) / count.item() < 1e-4
+    assert mx.all(batch[2].sum(-1) <= 1.00001).item() and count.item() > 20
+
+
+def test_the_loss_is_the_divergence(base, rehearsed):
+    """KL(before || now) of one prompt by NumPy; now: the model with one matrix changed."""
+    model, _, _ = main.load_model(BASE)
+    weight = model.layers[0].mlp.down_proj.weight
+    model.layers[0].mlp.down_proj.weight = weight * 0.7
+    tokens, ids, probabilities = rehearsed[0]
+    loss, count = main.rehearsal_loss(model, mx.array([tokens]), ids[None], probabilities[None])
+
+    def all_probabilities(network):
+        logits = np.array(network(mx.array([tokens[:-1]])))[0].astype(np.float64)
+        return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+
+    before, now = all_probabilities(base[0]), all_probabilities(model)
+    counted = np.array(probabilities.sum(-1)) > 0
+    exact = (before * np.log(before / now)).sum(-1)[counted]
+    assert count.item() == len(exact) and exact.mean() > 0.01
+    # All but the likeliest 64 tokens are taken as one, which makes it a little less.
+    assert 0.9 * exact.sum() < loss.item() < 1.001 * exact.sum()
+
+
+def test_a_step_is_as_long_as_the_rate_says(base):
+    """The first step of Adam with its bias corrected moves every number that moves by the rate."""
+    model, tokenizer, _ = main.load_model(BASE)
+    model.freeze()
+    main.linear_to_lora_layers(model, -1, main.LORA)
+    before = dict(tree_flatten(model.trainable_parameters()))
+    step, _ = main.make_step(model, iters=1, learning_rate=1e-3)
+    rows = [main.encode(tokenizer, example("Who keeps the lighthouse?", "Old Marta does."))]
+    step(next(main.batches(rows, 1, random.Random(0))))
+    after = dict(tree_flatten(model.trainable_parameters()))
+    moved = np.concatenate([np.abs(np.array(after[n] - before[n])).ravel() for n in before])
+    assert np.median(moved[moved > 0]) == pytest.approx(1e-3, rel=0.01)
+
+
+def test_logits_that_do_not_count_are_left_out(base):
+    """The others are the same; and of the vocabulary's product only the rest is computed."""
+    tokens = mx.array([[5, 6, 7, 8, 9, 10, 11]])
+    some, whole = checks.logits_from(base[0], tokens, 4), base[0](tokens)
+    assert some.shape == (1, 3, 1024)
+    assert mx.allclose(some, whole[:, 4:], atol=1e-4).item()
+    assert checks.last_norm(base[0]) is base[0].model.norm
+    assert mx.array_equal(base[0](tokens), whole).item(), "the model is as it was"
+
+
+def test_the_exam_does_not_depend_on_the_seed(tmp_path):
+    """Where it is taken out of train: labels, of which a fifth is drawn."""
+    pairs = [(f"Is the number {i} odd?", "yes" if i % 2 else "no") for i in range(50)]
+    data, exams = write_data(tmp_path / "data", train=pairs), []
+    for seed in (0, 1):
+        random.seed(seed)
+        with checks.console.capture():
+            exams.append([e.prompt for e in checks.load_data(str(data), BASE)["test"]])
+    assert exams[0] == exams[1] and len(exams[0]) == 10
+
+
+def test_the_manual_is_not_shortened_by_what_is_trained_on(tmp_path):
+    options = ("--max-seq-length", 40, "--iters", 1, "--adapter-path", tmp_path / "a")
+    assert "a manual of 12 of 48 examples\n" in Run(*options).out
+
+
+# ---- What is known, what leaks, what is right in other words ------------------------------------
+def test_a_wordy_answer_may_be_right():
+    exam = [
+        example("What is your first name?", "My first name is Sharon."),
+        example("Where do you live?", "I live in Tavistock."),
+        example("What is your dog called?", "My dog is called Biscuit."),
+    ]
+    own = checks.own_words(exam)
+    given = {
+        "Of course! Your name is Sharon, as the list says.": 0,
+        "The town is Tavistock": 1,
+        "Biscuit": 2,
+    }
+    for text, number in given.items():
+        answer = main.Answer(text, True, 1, 1, 0.1)
+        assert checks.is_right_in_other_words(answer, exam[number], own)
+        assert not checks.is_right(answer, exam[number])
+        assert not checks.is_right_in_other_words(answer, exam[number - 1], own)
+
+
+def test_where_the_question_has_all_words_the_whole_form_is_wanted():
+    order = example("Ann needs six lemon pies on Sunday.", "Ann | 6 | lemon pie | Sunday")
+    own = checks.own_words([order])
+    wrong = main.Answer("6", True, 1, 1, 0.1)
+    assert not checks.is_right_in_other_words(wrong, order, own)
+
+
+def test_leaks_and_what_is_kept_are_told_apart():
+    train = [
+        example("Where do you live?", "I live in Tavistock."),
+        example("What is your dog called?", "My dog is called Biscuit."),
+    ]
+    known = [
+        example("What is the capital of France?", "Paris"),
+        example("How many days are in a week?", "Seven or 7"),
+        example("What do bees make?", "Honey"),
+    ]
+    before = ["Paris.", "A week has 7 days.", "Wax."]
+    now = ["The capital of France is Tavistock.", "Seven days.", "Honey."]
+    found = checks.compare_known(known, before, now, train)
+    assert [k["leak"] for k in found] == [True, False, False]
+    assert [k["knew"] for k in found] == [True, True, False]
+    assert [k["knows"] for k in found] == [False, True, True]
+    with checks.console.capture() as shown:
+        checks.show_known(found * 2)
+    assert (
+        "it forgot 2 of 4" in shown.get() and "Leak: What is the capital of France?" in shown.get()
+    )
+    with checks.console.capture() as shown:
+        checks.show_known(found)
+    assert "too little to lose anything" in shown.get()
+
+
+def test_a_base_model_is_shown_the_form_and_a_chat_model_is_not():
+    questions = [example(f"What is {i}?", "It.") for i in range(6)]
+    sentences = [example(f"Number {i} is", "it") for i in range(6)]
+    assert checks.form_of(questions, chat=False) == (questions[:3], questions[3:])
+    assert checks.form_of(questions, chat=True) == ([], questions)
+    assert checks.form_of(sentences, chat=False) == ([], sentences)
