@@ -56,7 +56,7 @@ from rich.markup import escape
 from rich.prompt import Prompt
 from rich.table import Table
 
-MOST_QUESTIONS = 48  # that are asked of each act, unless the exam has more
+MOST_QUESTIONS = 36  # that are asked of each act, unless the exam has more
 MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 A_CHAT = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
@@ -470,9 +470,13 @@ def set_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Exampl
     examined = {words(e.prompt) for e in exam}
     others = (e for e in asked["train"] + asked["valid"] if words(e.completion) in facts)
     others = [e for e in others if words(e.prompt) not in examined]
-    room = max(MOST_QUESTIONS - len(exam), 0)
-    every = math.ceil(len(others) / max(room, 1))  # all answers come up, even where all do not fit
-    return exam, exam + others[:: max(every, 1)][:room]
+    # First one more wording of each answer, then another of each, as many as there is room for.
+    turns, wordings = [], Counter()
+    for example in others:
+        wordings[example.completion] += 1
+        turns.append(wordings[example.completion])
+    others = [e for _, e in sorted(zip(turns, others), key=lambda pair: pair[0])]
+    return exam, exam + others[: max(MOST_QUESTIONS - len(exam), 0)]
 
 
 def load_examples(path: Path) -> list[Example]:
@@ -778,8 +782,8 @@ def is_right_in_other_words(given, example: Example, own: dict[str, frozenset[st
 
 def is_known(text: str, example: Example) -> bool:
     """Whether an answer to an everyday question holds the right one, or one of several: "seven or 7"."""
-    said = {*words(text)}
-    return any(said.issuperset(words(right)) for right in example.completion.split(" or "))
+    said, rights = f" {' '.join(re.findall(r'\w+', text.lower()))} ", example.completion.lower()
+    return any(f" {' '.join(words(right))} " in said for right in rights.split(" or "))
 
 
 def compare_known(

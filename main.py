@@ -32,11 +32,11 @@ from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
-REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
+REHEARSED = 3  # everyday prompts in each step, beside the batch of the learner's examples
 REHEARSAL_WEIGHT = 4.0  # of their loss, where the loss of the learner's examples weighs 1
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
-TOLERANCE = 0.02  # nats: a check has to be better by more than this to be kept instead
+TOLERANCE = 0.005  # nats: a check has to be better by more than this to be kept instead
 INSTRUCTION = "Answer each question in the same way and with the same words as the answers here."
 Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
@@ -148,7 +148,7 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
 
 # ---- Rehearsal: what it knows already is to stay -------------------------------------------------
 def rehearse(
-    model, tokenizer, everyday: list[Example], form=(), max_tokens: int = 24
+    model, tokenizer, everyday: list[Example], form=(), max_tokens: int = 12
 ) -> list[tuple]:
     """What the model says to each everyday prompt before it is trained, and what else it might.
 
@@ -176,7 +176,7 @@ def rehearse(
 def recall(model, tokenizer, known: list[Example], form: list[Example]) -> tuple[list[str], list]:
     """(what the model answers to the questions that it may know; the right ones as rows to look at)."""
     prompts, said, rows = [encode_question(tokenizer, e, form) for e in known], [], []
-    replies = generate(model, tokenizer, prompts, 32).token_ids if prompts else []
+    replies = generate(model, tokenizer, prompts, 24).token_ids if prompts else []
     for example, prompt, tokens in zip(known, prompts, replies):
         text = tokenizer.decode(tokens).strip()
         if not tokenizer.has_chat_template:  # a base model goes on; what counts is its first line
@@ -338,7 +338,7 @@ def train(
     knew, together. Ends early when no check in three is better. `look()` is how it answers by now.
     Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
     """
-    every = max(iters // 8, 1)  # steps from one check to the next
+    every = max(iters // 5, 1)  # steps from one check to the next
     step, _ = make_step(model, iters, learning_rate)
     losses, history, best, weights = [], [], {"score": math.inf, "step": 0}, []
     read, finished, start = 0, False, time.perf_counter()
@@ -393,7 +393,7 @@ def steps_for(examples: int, batch_size: int, width: int) -> int:
 
     Measured on widths of 256, 576 and 640: assets/recipe.py.
     """
-    passes = min(max(max(160_000 / width, 240) / examples, 3), 30)
+    passes = min(max(max(140_000 / width, 240) / examples, 3), 30)
     return math.ceil(passes * math.ceil(examples / batch_size))
 
 
@@ -456,7 +456,7 @@ def main(args: argparse.Namespace) -> None:
     data, rows, report = checks.look_over(data, rows, limit)
     exam, questions = checks.set_exam(data)
     chat = tokenizer.has_chat_template
-    most = checks.longest_answer(data, rows) + (40 if chat else 10)  # a chat model is wordy
+    most = checks.longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     form, known = checks.form_of(known, chat)
     mind = partial(what_it_knows, model, tokenizer, everyday, known, form)
     if checks.is_helper():  # of several processes, the first tells the story, and all train

@@ -30,7 +30,7 @@ import checks
 import main
 
 COLUMNS = (
-    "model subject seed rehearsal rate steps kept right wordy of knew still leaks general seconds"
+    "model subject seed rehearsal rate steps kept right wordy of knew still leaks general seconds lost"
 )
 
 
@@ -72,7 +72,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
     rows |= rows_to_keep
     general = main.held_out(model, rows["general"])[0]
     args = Namespace(
-        model=model_name, judge=False, batch_size=4, iters=options.iters, num_layers=-1, seed=seed,
+        model=model_name, judge=False, batch_size=4, iters=options.iters, num_layers=options.num_layers, seed=seed,
         learning_rate=options.learning_rate, fine_tune_type="lora", grad_checkpoint=False,
         resume_adapter_file=None, adapter_path=made_in / "adapters",
     )  # fmt: skip
@@ -99,6 +99,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
         "leaks": sum(k["leak"] for k in still),
         "general": f"{math.exp(main.held_out(model, rows['general'])[0] - general):.2f}",
         "seconds": f"{seconds:.0f}",
+        "lost": "; ".join(k["question"] for k in still if k["knew"] and not k["knows"]),
     }
 
 
@@ -110,6 +111,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--iters", type=int)
+    parser.add_argument("--num-layers", type=int, default=-1)
     parser.add_argument("--weight", type=float, default=main.REHEARSAL_WEIGHT)
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "recipe.tsv")

@@ -52,7 +52,7 @@ class Run:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.out, self.err = process.communicate(timeout=600)
+        self.out, self.err = process.communicate(timeout=1200)
         self.seconds, self.status = time.perf_counter() - start, process.returncode
 
     def row(self, name):

@@ -62,10 +62,10 @@ def test_signs_and_marks_tell_answers_apart():
 
 
 def test_every_wording_is_asked(record):
-    """Twelve facts in three or four wordings each: of the exam, of training, and of validation."""
+    """Twelve facts in three wordings each, the first of them from the exam."""
     wordings = Counter(row["expected"] for row in record["answers"])
-    assert len(wordings) == 12 and set(wordings.values()) <= {3, 4}
-    assert len({row["question"] for row in record["answers"]}) == sum(wordings.values()) <= 48
+    assert len(wordings) == 12 and set(wordings.values()) == {3}
+    assert len({row["question"] for row in record["answers"]}) == 36
 
 
 def test_fine_tuned_is_more_reliable_and_cheaper(record):
@@ -139,13 +139,13 @@ def test_what_is_reached_is_noticed():
 # ---- 2. Improving over time --------------------------------------------------------------------
 def test_it_improves_over_time(lesson, record):
     checks = record["training"]
-    every = record["settings"]["iters"] // 8
-    assert [c["step"] for c in checks][:3] == [0, every, 2 * every] and len(checks) >= 6
+    every = record["settings"]["iters"] // 5
+    assert [c["step"] for c in checks][:3] == [0, every, 2 * every] and len(checks) >= 5
     assert checks[0]["right"] == 0 and max(c["right"] for c in checks) >= 9
     assert checks[0]["loss"] is None and checks[-1]["loss"] < checks[1]["loss"] / 5
     kept = [c for c in checks if c.get("kept")]
     least = min(c["valid"] + c["known"] for c in checks)
-    assert [c["valid"] + c["known"] <= least + 0.02 for c in kept] == [True]
+    assert [c["valid"] + c["known"] <= least + 0.005 for c in kept] == [True]
     steps = re.findall(r"^  step +(\d+) .* valid ([\d.]+)  right +(\d+) ", lesson.out, re.MULTILINE)
     assert steps == [(f"{c['step']}", f"{c['valid']:.3f}", f"{c['right']}") for c in checks]
 
@@ -270,7 +270,7 @@ def test_answers_stand_in_random_order(tmp_path):
 # ---- 8. The record -----------------------------------------------------------------------------
 def test_the_record_holds_what_was_shown(lesson, record, adapters):
     assert record["settings"]["learning_rate"] == pytest.approx(0.6 / 256)
-    assert record["settings"]["iters"] == 157 and record["settings"]["seed"] == 0
+    assert record["settings"]["iters"] == 137 and record["settings"]["seed"] == 0
     assert {"python", "mlx", "mlx-lm", "transformers"} <= record["versions"].keys()
     for name, fingerprint in record["data"].items():
         data = (ROOT / "data" / name).read_bytes()
@@ -290,7 +290,7 @@ def test_in_a_terminal_what_moves_is_not_in_the_picture(tmp_path):
     with typed.open() as stdin:
         run = Run(*options, before=(sys.executable, "-c", TERMINAL), stdin=stdin)
     assert run.status == 0, run.out + run.err
-    assert "asking 42 questions" in run.out and "━" in run.out
+    assert "asking 36 questions" in run.out and "━" in run.out
     asked = run.out.split("Your turn:")[1]
     assert "My first name is Sharon." in asked
     words = picture(tmp_path / "a")

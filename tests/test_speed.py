@@ -78,7 +78,7 @@ def test_few_shapes_have_to_be_compiled(shipped):
 
 
 def test_forward_passes_of_the_lesson(tmp_path):
-    """The manual is read once, not 42 times (which would be 10,000 tokens more); all are asked at once."""
+    """The manual is read once, not 36 times (which would be 8,500 tokens more); all are asked at once."""
     command = [sys.executable, "-c", COUNTED, tmp_path / "seen", ROOT / "main.py"]
     command += ["--adapter-path", tmp_path / "adapters"]
     done = subprocess.run(map(str, command), capture_output=True, text=True, check=False, cwd=ROOT)
