@@ -782,8 +782,9 @@ def is_right_in_other_words(given, example: Example, own: dict[str, frozenset[st
 
 def is_known(text: str, example: Example) -> bool:
     """Whether an answer to an everyday question holds the right one, or one of several: "seven or 7"."""
-    said, rights = f" {' '.join(re.findall(r'\w+', text.lower()))} ", example.completion.lower()
-    return any(f" {' '.join(words(right))} " in said for right in rights.split(" or "))
+    said = " ".join(re.findall(r"\w+", text.lower()))
+    rights = example.completion.lower().split(" or ")
+    return any(f" {' '.join(words(right))} " in f" {said} " for right in rights)
 
 
 def compare_known(
@@ -1043,7 +1044,8 @@ def what_next(args: Namespace, tokenizer, exam: list[Example], most: int) -> Non
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     again = [word for word in again if word != "--judge"]
-    real = ["--model", "HuggingFaceTB/SmolLM2-135M", "--adapter-path", "smollm2"]
+    real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", "smollm2"]
+    given = [word for word in again if word not in ("--adapter-path", str(args.adapter_path))]
     go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
     commands = {
         "Begin another training with what was learnt so far": [*again, *go_on]
@@ -1052,7 +1054,7 @@ def what_next(args: Namespace, tokenizer, exam: list[Example], most: int) -> Non
         "Ask it again": ask_again(args, tokenizer, exam, most),
         "Judge the answers yourself": [*again, "--judge"],
         f"Teach it something else (first edit what is in {args.data})": again,
-        "Teach a real LLM, of 270 MB": [*again, *real] if "--model" not in again else [],
+        "Teach a real LLM, of 270 MB": [*given, *real] if "--model" not in again else [],
     }
     for why, command in commands.items():
         if command and not (command is again and is_on_hub(args.data)):

@@ -32,7 +32,7 @@ from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
-REHEARSED = 3  # everyday prompts in each step, beside the batch of the learner's examples
+REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
 REHEARSAL_WEIGHT = 4.0  # of their loss, where the loss of the learner's examples weighs 1
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
@@ -148,7 +148,7 @@ def answer(model, tokenizer, most: int, questions: list[Example], manual=(), cut
 
 # ---- Rehearsal: what it knows already is to stay -------------------------------------------------
 def rehearse(
-    model, tokenizer, everyday: list[Example], form=(), max_tokens: int = 12
+    model, tokenizer, everyday: list[Example], form=(), max_tokens: int = 24
 ) -> list[tuple]:
     """What the model says to each everyday prompt before it is trained, and what else it might.
 

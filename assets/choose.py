@@ -26,7 +26,7 @@ import main
 
 # name, base or chat, bits, architecture; width, inner width, layers, heads, their keys', vocabulary
 MODELS = [
-    ("HuggingFaceTB/SmolLM2-135M", "base", 16, "llama", 576, 1536, 30, 9, 3, 49152),
+    ("HuggingFaceTB/SmolLM2-135M-Instruct", "chat", 16, "llama", 576, 1536, 30, 9, 3, 49152),
     ("HuggingFaceTB/SmolLM2-360M-Instruct", "chat", 16, "llama", 960, 2560, 32, 15, 5, 49152),
     ("Qwen/Qwen3-0.6B-Base", "base", 16, "qwen3", 1024, 3072, 28, 16, 8, 151936),
     ("google/gemma-3-1b-it", "chat", 16, "gemma3_text", 1152, 6912, 26, 4, 1, 262144),

@@ -29,9 +29,7 @@ import mlx.core as mx
 import checks
 import main
 
-COLUMNS = (
-    "model subject seed rehearsal rate steps kept right wordy of knew still leaks general seconds lost"
-)
+COLUMNS = "model subject seed rehearsal rate steps kept right wordy of knew still leaks general seconds lost"
 
 
 def folder_of(subject: str, made_in: Path) -> Path:

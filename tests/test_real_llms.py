@@ -151,7 +151,9 @@ def test_it_keeps_what_is_its_own(trained):
 
 def test_a_manual_helps_a_chat_model(trained):
     """It is told to answer as the manual does, and may say more than the exam expects."""
-    base, prompted = (trained.record["table"][act]["right or wordy"] for act in ("base", "prompted"))
+    base, prompted = (
+        trained.record["table"][act]["right or wordy"] for act in ("base", "prompted")
+    )
     assert prompted > base
 
 
