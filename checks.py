@@ -276,7 +276,7 @@ def check_kind(model: nn.Module, args: Namespace) -> None:
     kinds = {type(module).__name__ for module in model.modules()}
     if args.judge and world().size() > 1:
         stop("--judge asks you, and trains little; start it without mlx.launch")
-    if args.num_layers > len(model.layers):
+    if args.num_layers and args.num_layers > len(model.layers):
         stop(f"--num-layers {args.num_layers}: the model has {len(model.layers)}")
     if args.fine_tune_type == "full" and "QuantizedLinear" in kinds:
         stop(
@@ -405,18 +405,13 @@ def load_prompts(path: Path) -> list[Example]:
     return examples
 
 
-def only_questions(examples: list[Example]) -> list[Example]:
-    """Those that end in a question mark."""
-    return [e for e in examples if e.prompt.endswith("?")]
-
-
 def form_of(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
     """(what shows a base model how questions are answered; the questions that are left to ask).
 
     A base model that is asked a bare question asks back, so the first three show it the form. A chat
     model needs none, nor does the beginning of a sentence that is to be ended.
     """
-    if chat or len(only_questions(known)) < len(known) or len(known) <= 3:
+    if chat or not all(e.prompt.endswith("?") for e in known) or len(known) <= 3:
         return [], known
     return known[:3], known[3:]
 
@@ -868,13 +863,11 @@ def look(ask: Callable, question: Example) -> dict:
     return {"answer": ask([question])[0].text}
 
 
-def describe_rehearsal(everyday: list[Example], share: int) -> None:
+def describe_rehearsal(everyday: list[Example], rehearsed: int, share: int) -> None:
     """Says that everyday prompts are rehearsed, and why; or that none are."""
     if everyday:
         file = escape(os.path.relpath(everyday[0].place.rpartition(":")[0]))
-        show(
-            f"  Rehearsal: {share} of the {len(everyday)} prompts in {file} are practised in each step,"
-        )
+        show(f"  Rehearsal: {share} of {rehearsed} prompts from {file} are practised in each step,")
         show("  to be answered as before, so that it keeps what it knows.")
     else:
         show("  No everyday.jsonl, so no rehearsal: it will forget much of what it knew.")

@@ -33,10 +33,9 @@ from checks import Example, console, evaluate, own_folder, show, stop
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
 REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
-REHEARSAL_WEIGHT = 4.0  # of their loss, where the loss of the learner's examples weighs 1
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
-TOLERANCE = 0.005  # nats: a check has to be better by more than this to be kept instead
+TOLERANCE = 0.01  # nats: a check has to be better by more than this to be kept instead
 INSTRUCTION = "Answer each question in the same way and with the same words as the answers here."
 Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
@@ -194,9 +193,13 @@ def recall(model, tokenizer, known: list[Example], form: list[Example]) -> tuple
 
 def what_it_knows(model, tokenizer, everyday, known, form) -> tuple[list[str], dict[str, list]]:
     """(its answers to the known questions; rows of everyday prompts to rehearse, and of what it knew)."""
-    rows = {"everyday": rehearse(model, tokenizer, everyday)}
-    if form:  # a base model keeps as well how it answers when it is shown how
-        rows["everyday"] += rehearse(model, tokenizer, checks.only_questions(everyday), form)
+    questions = [e for e in everyday if e.prompt.endswith("?")]
+    if tokenizer.has_chat_template:
+        rows = {"everyday": rehearse(model, tokenizer, everyday)}
+    else:  # to go on with a bare question is what a base model has to unlearn
+        beginnings = [e for e in everyday if e not in questions]
+        rows = {"everyday": rehearse(model, tokenizer, beginnings)}
+        rows["everyday"] += rehearse(model, tokenizer, questions, form) if form else []
     answers, rows["known"] = recall(model, tokenizer, known, form)
     return answers, rows
 
@@ -291,7 +294,7 @@ def make_step(model, iters: int, learning_rate: float) -> tuple[Callable, list]:
         forgotten = (
             rehearsal_loss(model, *rehearsed, first[1])[0] / counts[1] if rehearsed else 0.0 * loss
         )
-        return loss + REHEARSAL_WEIGHT * forgotten, loss, forgotten
+        return loss + forgotten, loss, forgotten
 
     loss_and_gradients = nn.value_and_grad(model, objective)
 
@@ -335,7 +338,7 @@ def train(
     """Trains what is not frozen, and leaves it as it was at the best check.
 
     The best is the earliest that is within TOLERANCE of the least loss of valid and of what the model
-    knew, together. Ends early when no check in three is better. `look()` is how it answers by now.
+    knew, together. Ends early when no check in two is better. `look()` is how it answers by now.
     Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
@@ -366,7 +369,7 @@ def train(
         check["score"] = -done if check["valid"] is None else check["valid"] + forgotten
         if check["score"] < best["score"] - TOLERANCE:
             best, weights = check, tree_flatten(model.trainable_parameters())
-        finished = finished or done - best["step"] >= 3 * every
+        finished = finished or done - best["step"] >= 2 * every
     best["kept"] = True
     model.load_weights(weights, strict=False)
     checks.show_cost(read, time.perf_counter() - start, best)
@@ -389,11 +392,12 @@ def endless(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.arra
 
 
 def steps_for(examples: int, batch_size: int, width: int) -> int:
-    """Steps that see 240 examples in all, or more if the model is narrow; each 3 to 30 times.
+    """Steps that see 240 examples in all, or 700 if the model is narrow; each 3 to 30 times.
 
     Measured on widths of 256, 576 and 640: assets/recipe.py.
     """
-    passes = min(max(max(140_000 / width, 240) / examples, 3), 30)
+    seen = 240 if width >= 512 else 700
+    passes = min(max(seen / examples, 3), 30)
     return math.ceil(passes * math.ceil(examples / batch_size))
 
 
@@ -412,6 +416,7 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     Settles what was left open: the steps by the size of the data, the rate by the model's width.
     """
     model.freeze()
+    args.num_layers = args.num_layers or min(16, len(model.layers))
     if args.judge and checks.load_saved(model, args):
         return []
     if args.fine_tune_type == "full":
@@ -475,7 +480,7 @@ def main(args: argparse.Namespace) -> None:
     show(f"\n[bold cyan]Training[/]: she studies and practises\n\n{report}")
     with console.status("answering everyday questions, before anything is learnt"):
         knew, rows_to_keep = mind()
-    checks.describe_rehearsal(everyday, REHEARSED)
+    checks.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), REHEARSED)
     before = {s: held_out(model, rows[s])[0] for s in ("test", "general") if rows[s]}
     history = fine_tune(
         model, rows | rows_to_keep, args, config, partial(checks.look, ask_base, exam[0])
@@ -506,7 +511,7 @@ if __name__ == "__main__":
     option("--batch-size", type=positive(int), default=4, help="examples in a step")
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
-    option("--num-layers", type=checks.layers, default=-1, help="how many get adapters; -1: all")
+    option("--num-layers", type=checks.layers, help="how many get adapters, by default 16; -1: all")
     option(
         "--max-seq-length",
         type=positive(int),

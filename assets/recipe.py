@@ -4,7 +4,7 @@
 python3 assets/recipe.py --model assets/base-model
 python3 assets/recipe.py --model FOLDER --subjects sharon orders --seeds 0 1 2 --out assets/recipe.tsv
 
-Adds lines to the table, which lies beside this script. With --no-rehearsal, --weight, --learning-rate
+Adds lines to the table, which lies beside this script. With --no-rehearsal, --num-layers, --learning-rate
 or --iters it measures something else than the defaults. A training takes seconds on the embedded model, and
 minutes on a real LLM.
 """
@@ -70,7 +70,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
     rows |= rows_to_keep
     general = main.held_out(model, rows["general"])[0]
     args = Namespace(
-        model=model_name, judge=False, batch_size=4, iters=options.iters, num_layers=options.num_layers, seed=seed,
+        model=model_name, judge=False, batch_size=options.batch_size, iters=options.iters, num_layers=options.num_layers, seed=seed,
         learning_rate=options.learning_rate, fine_tune_type="lora", grad_checkpoint=False,
         resume_adapter_file=None, adapter_path=made_in / "adapters",
     )  # fmt: skip
@@ -85,7 +85,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
         "model": Path(model_name).name,
         "subject": subject,
         "seed": seed,
-        "rehearsal": main.REHEARSAL_WEIGHT if options.rehearsal else 0,
+        "rehearsal": "yes" if options.rehearsal else "no",
         "rate": f"{args.learning_rate:.1e}",
         "steps": args.iters,
         "kept": next(check["step"] for check in history if check.get("kept")),
@@ -109,12 +109,11 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--iters", type=int)
-    parser.add_argument("--num-layers", type=int, default=-1)
-    parser.add_argument("--weight", type=float, default=main.REHEARSAL_WEIGHT)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--num-layers", type=int)
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "recipe.tsv")
     options = parser.parse_args()
-    main.REHEARSAL_WEIGHT = options.weight
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")
     for subject in options.subjects:

@@ -140,12 +140,12 @@ def test_what_is_reached_is_noticed():
 def test_it_improves_over_time(lesson, record):
     checks = record["training"]
     every = record["settings"]["iters"] // 5
-    assert [c["step"] for c in checks][:3] == [0, every, 2 * every] and len(checks) >= 5
+    assert [c["step"] for c in checks][:3] == [0, every, 2 * every] and len(checks) >= 4
     assert checks[0]["right"] == 0 and max(c["right"] for c in checks) >= 9
     assert checks[0]["loss"] is None and checks[-1]["loss"] < checks[1]["loss"] / 5
     kept = [c for c in checks if c.get("kept")]
     least = min(c["valid"] + c["known"] for c in checks)
-    assert [c["valid"] + c["known"] <= least + 0.005 for c in kept] == [True]
+    assert [c["valid"] + c["known"] <= least + 0.01 for c in kept] == [True]
     steps = re.findall(r"^  step +(\d+) .* valid ([\d.]+)  right +(\d+) ", lesson.out, re.MULTILINE)
     assert steps == [(f"{c['step']}", f"{c['valid']:.3f}", f"{c['right']}") for c in checks]
 
@@ -222,7 +222,7 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
 
 
 def test_too_few_questions_to_tell(lesson):
-    assert "Too few questions to tell: their intervals overlap" in lesson.out  # 11 and 12 of 12
+    assert "Too few questions to tell: their intervals overlap" in lesson.out  # 11 of 12 each
 
 
 # ---- 6. Human evaluation -----------------------------------------------------------------------
@@ -270,7 +270,7 @@ def test_answers_stand_in_random_order(tmp_path):
 # ---- 8. The record -----------------------------------------------------------------------------
 def test_the_record_holds_what_was_shown(lesson, record, adapters):
     assert record["settings"]["learning_rate"] == pytest.approx(0.6 / 256)
-    assert record["settings"]["iters"] == 137 and record["settings"]["seed"] == 0
+    assert record["settings"]["iters"] == 175 and record["settings"]["seed"] == 0
     assert {"python", "mlx", "mlx-lm", "transformers"} <= record["versions"].keys()
     for name, fingerprint in record["data"].items():
         data = (ROOT / "data" / name).read_bytes()

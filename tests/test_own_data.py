@@ -8,13 +8,6 @@ import pytest
 from conftest import ROOT, Run, write_data
 
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
-NOT_REACHED = pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="7 of 10 at the default seed; other seeds: 7, 10"
-)
-EACH = [
-    pytest.param(subject, marks=NOT_REACHED if subject == "a chess club" else ())
-    for subject in SUBJECTS
-]
 
 
 def learn(subject, folder, *options):
@@ -31,7 +24,7 @@ def learn(subject, folder, *options):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("subject", EACH)
+@pytest.mark.parametrize("subject", SUBJECTS)
 def test_it_learns_another_subject(subject, tmp_path):
     run = learn(subject, tmp_path)
     assert run.row("right answers")[2] >= 0.8 * len(SUBJECTS[subject]), run.out

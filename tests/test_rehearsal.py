@@ -55,7 +55,7 @@ def test_without_the_file_it_forgets(lesson, record, tmp_path):
 
 
 def test_the_screen_says_what_is_rehearsed(lesson):
-    assert "2 of the 48 prompts in data/everyday.jsonl are practised in each step" in lesson.out
+    assert "2 of 17 prompts from data/everyday.jsonl are practised in each step" in lesson.out
 
 
 def test_nothing_that_is_rehearsed_is_examined():
