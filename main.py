@@ -32,6 +32,7 @@ from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
+REHEARSAL_WEIGHT = {"chat": 4.0, "base": 1.0}  # of its loss, beside that of the learner's examples
 REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
@@ -280,7 +281,9 @@ def held_out(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> t
     return losses / number, likeliest / number, whole
 
 
-def make_step(model, iters: int, learning_rate: float) -> tuple[Callable, list]:
+def make_step(
+    model, iters: int, learning_rate: float, rehearsal_weight: float = 1.0
+) -> tuple[Callable, list]:
     """(the training step, the state that it changes): Adam; the rate warms up, then fades away."""
     warmup = max(iters // 10, 1)
     schedule = {"name": "cosine_decay", "arguments": [learning_rate, max(iters - warmup, 1)]}
@@ -294,7 +297,7 @@ def make_step(model, iters: int, learning_rate: float) -> tuple[Callable, list]:
         forgotten = (
             rehearsal_loss(model, *rehearsed, first[1])[0] / counts[1] if rehearsed else 0.0 * loss
         )
-        return loss + forgotten, loss, forgotten
+        return loss + rehearsal_weight * forgotten, loss, forgotten
 
     loss_and_gradients = nn.value_and_grad(model, objective)
 
@@ -333,6 +336,7 @@ def train(
     batch_size: int,
     learning_rate: float,
     seed: int,
+    rehearsal_weight: float,
     look: Callable,
 ) -> list[dict]:
     """Trains what is not frozen, and leaves it as it was at the best check.
@@ -342,7 +346,7 @@ def train(
     Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
-    step, _ = make_step(model, iters, learning_rate)
+    step, _ = make_step(model, iters, learning_rate, rehearsal_weight)
     losses, history, best, weights = [], [], {"score": math.inf, "step": 0}, []
     read, finished, start = 0, False, time.perf_counter()
     stream = endless(rows["train"], batch_size, random.Random(seed))
@@ -410,12 +414,15 @@ def rate_for(width: int, fine_tune_type: str) -> float:
     return (0.06 if fine_tune_type == "full" else 0.6) / width
 
 
-def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: Callable) -> list:
+def fine_tune(
+    model, rows: dict, args: argparse.Namespace, config: dict, chat: bool, look: Callable
+) -> list:
     """Puts adapters beside the frozen weights, trains and saves them; gives what train() gives.
 
     Settles what was left open: the steps by the size of the data, the rate by the model's width.
     """
     model.freeze()
+    kind = "chat" if chat else "base"
     args.num_layers = args.num_layers or min(16, len(model.layers))
     if args.judge and checks.load_saved(model, args):
         return []
@@ -432,7 +439,13 @@ def fine_tune(model, rows: dict, args: argparse.Namespace, config: dict, look: C
     checks.prepare(model, args, rows["train"])
     with checks.ctrl_c_noted():
         model.train()  # some layers can only then be gone through backwards
-        settings = (args.iters, args.batch_size, args.learning_rate, args.seed)
+        settings = (
+            args.iters,
+            args.batch_size,
+            args.learning_rate,
+            args.seed,
+            REHEARSAL_WEIGHT[kind],
+        )
         history = train(model, rows, *settings, look)
         model.eval()
         checks.save_adapters(model, args, LORA, *(c["step"] for c in history if c.get("kept")))
@@ -465,7 +478,7 @@ def main(args: argparse.Namespace) -> None:
     form, known = checks.form_of(known, chat)
     mind = partial(what_it_knows, model, tokenizer, everyday, known, form)
     if checks.is_helper():  # of several processes, the first tells the story, and all train
-        fine_tune(model, rows | mind()[1], args, config, look=None)
+        fine_tune(model, rows | mind()[1], args, config, chat, look=None)
         return
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not chat)
@@ -483,7 +496,7 @@ def main(args: argparse.Namespace) -> None:
     checks.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), REHEARSED)
     before = {s: held_out(model, rows[s])[0] for s in ("test", "general") if rows[s]}
     history = fine_tune(
-        model, rows | rows_to_keep, args, config, partial(checks.look, ask_base, exam[0])
+        model, rows | rows_to_keep, args, config, chat, partial(checks.look, ask_base, exam[0])
     )
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)

@@ -75,7 +75,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
         resume_adapter_file=None, adapter_path=made_in / "adapters",
     )  # fmt: skip
     start = time.perf_counter()
-    history = main.fine_tune(model, rows, args, config, look=lambda: {"answer": ""})
+    history = main.fine_tune(model, rows, args, config, chat, look=lambda: {"answer": ""})
     seconds = time.perf_counter() - start
     ask = partial(main.answer, model, tokenizer, checks.longest_answer(data, rows) + 40)
     figures = checks.evaluate(exam, len(exam), ask(exam))

@@ -59,7 +59,7 @@ def run(rank: int, scale: float, rate: float) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
             args.adapter_path = Path(folder)  # nothing is kept of it
-            history = main.fine_tune(model, rows, args, config, look)
+            history = main.fine_tune(model, rows, args, config, False, look)
     except SystemExit:
         return f"{rank:>4} {scale:>6} {rate:>8.1e}  the loss is no number"
     right = sum(map(checks.is_right, ask(exam), exam))
