@@ -36,7 +36,7 @@ REHEARSAL_WEIGHT = {"chat": 4.0, "base": 1.0}  # of its loss, beside that of the
 REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
-TOLERANCE = 0.01  # nats: a check has to be better by more than this to be kept instead
+TOLERANCE = 0.01  # a check has to be better by more than this to be kept instead
 INSTRUCTION = "Answer each question in the same way and with the same words as the answers here."
 Answer = namedtuple("Answer", "text ended read written seconds")  # by itself? read, written: tokens
 
@@ -341,8 +341,8 @@ def train(
 ) -> list[dict]:
     """Trains what is not frozen, and leaves it as it was at the best check.
 
-    The best is the earliest that is within TOLERANCE of the least loss of valid and of what the model
-    knew, together. Ends early when no check in two is better. `look()` is how it answers by now.
+    The best is the earliest that is within TOLERANCE of the least sum of valid's loss and the share of
+    its own right answers that the model would not say again. Ends early when no check in two is better. `look()` is how it answers by now.
     Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
@@ -369,7 +369,7 @@ def train(
         history.append(check)
         checks.show_check(check)
         losses.clear()
-        forgotten = check["known"] - history[0]["known"] if rows["known"] else 0.0
+        forgotten = 1 - check["keeps"] if rows["known"] else 0.0
         check["score"] = -done if check["valid"] is None else check["valid"] + forgotten
         if check["score"] < best["score"] - TOLERANCE:
             best, weights = check, tree_flatten(model.trainable_parameters())
@@ -382,11 +382,11 @@ def train(
 
 def progress(model, rows: dict[str, list], batch_size: int) -> dict:
     """How training comes along: the loss of valid, how many of its answers are right; what is kept."""
-    found = {"valid": None, "right": 0, "of": len(rows["valid"]), "known": None, "keeps": None}
+    found = {"valid": None, "right": 0, "of": len(rows["valid"]), "keeps": None}
     if rows["valid"]:
         found["valid"], _, found["right"] = held_out(model, rows["valid"], batch_size)
     if rows["known"]:
-        found["known"], found["keeps"], _ = held_out(model, rows["known"], batch_size)
+        _, found["keeps"], _ = held_out(model, rows["known"], batch_size)
     return found
 
 

@@ -73,8 +73,8 @@ def row(name: str, use: str, *shape) -> str:
     numbers = get_total_parameters(model)
     download = sum(array.nbytes for _, array in tree_flatten(model.parameters())) / 1e9
     model.freeze()
-    linear_to_lora_layers(model, -1, main.LORA)
-    takes = [sum(checks.memory_needed(model, config, 8, n, False)) / 1e9 for n in (25, 500)]
+    linear_to_lora_layers(model, min(16, len(model.layers)), main.LORA)
+    takes = [sum(checks.memory_needed(model, config, 4, n, False)) / 1e9 for n in (25, 500)]
     sizes = (
         f"{numbers / 1e6:>8,.0f} M  {download:>7.1f} GB  {takes[0]:>7.1f} GB  {takes[1]:>8.1f} GB"
     )

@@ -3,7 +3,7 @@
 
 python3 assets/runs.py
 
-Everything else is as in main.py, the seed included. It takes about a minute on 2 cores.
+Everything else is as in main.py, the seed included. It takes about two minutes on 2 cores.
 """
 
 import argparse
