@@ -342,8 +342,8 @@ def train(
     """Trains what is not frozen, and leaves it as it was at the best check.
 
     The best is the earliest that is within TOLERANCE of the least sum of valid's loss and the share of
-    its own right answers that the model would not say again. Ends early when no check in two is better. `look()` is how it answers by now.
-    Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
+    its own right answers that the model would not say again. Ends early when no check in two is better.
+    `look()` is how it answers by now. Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
     step, _ = make_step(model, iters, learning_rate, rehearsal_weight)

@@ -245,7 +245,7 @@ def test_a_person_judges(adapters, lesson, tmp_path):
     assert not re.search(r"base|prompted|fine-tuned", asked)
     record = json.loads((folder / "results.json").read_text("utf-8"))
     judgments = record["judgments"]
-    assert len(judgments) == 12 and len(record["training"]) > 5  # what was trained is kept
+    assert len(judgments) == 12 and len(record["training"]) > 3  # what was trained is kept
     chosen = Counter(j["chosen"] for j in judgments)
     assert chosen["neither"] == 6
     tally = run.stdout.split("You judged 12 of 12 questions")[1]

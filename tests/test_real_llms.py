@@ -6,6 +6,7 @@ asked by llama.cpp itself, in the chat template that lies in that file. The same
 
 import json
 import math
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import real_llms
 from conftest import Run
 from real_llms import Unavailable, pip
+from test_readme import REAL_LLM, blocks
 from test_tools import python
 
 pytestmark = pytest.mark.slow
@@ -40,6 +42,7 @@ class Taught(NamedTuple):
 
     model: Path
     adapters: Path
+    screen: str  # what it printed
     record: dict  # its results.json
     exam: dict[str, dict]  # {question: text of the answer, tokens read, …}
 
@@ -77,12 +80,12 @@ def tools(place):
 
 
 def teach(model, adapters):
-    """A run of main.py, with the data that ship: its record, and of that the answers in the exam."""
+    """A run of main.py, with the data that ship: screen, record, and of that the answers in the exam."""
     run = Run("--model", model, "--adapter-path", adapters)
     assert run.status == 0, run.err
     record = json.loads((adapters / "results.json").read_text("utf-8"))
     answers = record["answers"][: record["exam"]]
-    return record, {answer["question"]: answer["fine-tuned"] for answer in answers}
+    return run.out, record, {answer["question"]: answer["fine-tuned"] for answer in answers}
 
 
 def unpack(packed, folder):
@@ -147,6 +150,21 @@ def test_it_keeps_what_is_its_own(trained):
     assert sum(k["leak"] for k in known) <= 1, known
     rise = trained.record["loss after"]["general"] - trained.record["loss before"]["general"]
     assert math.exp(rise) <= 1.2
+
+
+def test_the_readme_shows_such_a_run(trained):
+    """Line by line, less the figures and what the model says, which another machine may change."""
+
+    def comparable(screen):
+        lines = screen.split("parameters", 1)[1].split("Ask it again")[0].splitlines()
+        told = (
+            line for line in lines if not re.match(r"  →|    |  step|  Everyday|  Prompted", line)
+        )
+        return [" ".join(re.sub(r"[\d.,%]+", "#", line).split()) for line in told if line.strip()]
+
+    (shown,) = [text for _, note, text in blocks() if note.startswith(REAL_LLM)]
+    printed = {line.split(" # ")[0] for line in comparable(trained.screen)}
+    assert all(line.split(" # ")[0] in printed for line in comparable(shown))
 
 
 def test_a_manual_helps_a_chat_model(trained):
