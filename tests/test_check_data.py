@@ -53,7 +53,7 @@ def test_each_planted_fault_is_found_at_its_line(tmp_path):
     limits = ("--max-seq-length", 100, "--iters", 1)
     run = Run("--data", folder, "--adapter-path", tmp_path / "a", *limits)
     assert run.status == 0, run.err
-    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n  Memory: ")[0]
+    said = run.out.split("Training: ")[1].split("\n", 1)[1].split("\n  Rehearsal: ")[0]
     assert said.replace(f"{folder}/", "").strip() == FOUND.strip()
 
 
