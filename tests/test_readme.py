@@ -120,8 +120,8 @@ def test_functions_and_options_that_are_named_exist():
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
 
 
-def test_it_takes_about_twenty_minutes():
-    """4,000 to 5,000 words, without commands, outputs, and what is folded away."""
+def test_it_takes_less_than_half_an_hour():
+    """4,000 to 6,000 words, without commands, outputs, and what is folded away; in all, 9,000."""
     text = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
     unfolded = re.sub(r"<details>.*?</details>", "", text, flags=re.DOTALL)
-    assert 4000 <= len(unfolded.split()) <= 5000 and len(text.split()) <= 6000
+    assert 4000 <= len(unfolded.split()) <= 6000 and len(text.split()) <= 9000
