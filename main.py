@@ -347,7 +347,7 @@ def train(
     """
     every = max(iters // 5, 1)  # steps from one check to the next
     step, _ = make_step(model, iters, learning_rate, rehearsal_weight)
-    losses, history, best, weights = [], [], {"score": math.inf, "step": 0}, []
+    losses, history, best, weights = [], [], {"score": math.inf, "step": 0, "valid": None}, []
     read, finished, start = 0, False, time.perf_counter()
     stream = endless(rows["train"], batch_size, random.Random(seed))
     everyday = rehearsal_batches(rows["everyday"], random.Random(seed))

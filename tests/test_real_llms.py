@@ -148,6 +148,7 @@ def test_it_keeps_what_is_its_own(trained):
     assert len(knew) >= 10
     assert sum(k["knows"] for k in knew) >= math.floor(0.9 * len(knew)), known
     assert sum(k["leak"] for k in known) <= 1, known
+    assert CAPITAL in [k["question"] for k in knew if k["knows"]], known
     rise = trained.record["loss after"]["general"] - trained.record["loss before"]["general"]
     assert math.exp(rise) <= 1.2
 
@@ -180,11 +181,11 @@ CHAINS = {"16 bits": ("trained", []), "4 bits": ("trained_4_bit", ["--dequantize
 
 @pytest.fixture(scope="session", params=CHAINS)
 def chain(request, tools, place):
-    """(what main.py recorded of the exam, llama.cpp's replies to it and to the CAPITAL)."""
+    """(what main.py taught and recorded, llama.cpp's replies to the exam and to the CAPITAL)."""
     name, options = CHAINS[request.param]
     taught = request.getfixturevalue(name)
     file = convert(tools, fuse(taught, place / f"{name}-fused", *options))
-    return taught.exam, ask_llama_cpp(tools, file, [*taught.exam, CAPITAL])
+    return taught, ask_llama_cpp(tools, file, [*taught.exam, CAPITAL])
 
 
 def differences(exam, replies):
@@ -196,28 +197,30 @@ def differences(exam, replies):
 
 def test_llama_cpp_answers_as_main_py_showed(chain):
     """All but one at most: another arithmetic may choose between two that are as likely."""
-    exam, replies = chain
-    assert len(exam) == 12
-    differ = differences(exam, replies)
+    taught, replies = chain
+    assert len(taught.exam) == 12
+    differ = differences(taught.exam, replies)
     assert len(differ) <= 1, differ
 
 
 def test_llama_cpp_reads_the_same_number_of_tokens_as_main_py(chain):
     """So the template in the file, and the tokenizer, are those that it was taught with."""
-    exam, replies = chain
-    read = {question: replies[question]["usage"]["prompt_tokens"] for question in exam}
-    assert read == {question: shown["read"] for question, shown in exam.items()}
+    taught, replies = chain
+    read = {question: replies[question]["usage"]["prompt_tokens"] for question in taught.exam}
+    assert read == {question: shown["read"] for question, shown in taught.exam.items()}
 
 
 def test_every_answer_in_llama_cpp_stops_by_itself(chain):
-    _, replies = chain
-    ends = {question: reply["choices"][0]["finish_reason"] for question, reply in replies.items()}
+    taught, replies = chain
+    ends = {q: replies[q]["choices"][0]["finish_reason"] for q in taught.exam}
     assert set(ends.values()) == {"stop"}, ends
 
 
 def test_in_llama_cpp_it_still_knows_what_it_was_not_taught(chain):
-    _, replies = chain
-    assert "Paris" in text(replies[CAPITAL])
+    """The capital of France, if main.py says that it kept it: in 16 bits it does, in 4 it may not."""
+    taught, replies = chain
+    (kept,) = [k["knows"] for k in taught.record["known"] if k["question"] == CAPITAL]
+    assert ("Paris" in text(replies[CAPITAL])) == kept
 
 
 @pytest.fixture(scope="session")
