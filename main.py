@@ -526,12 +526,7 @@ if __name__ == "__main__":
     option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
     option("--num-layers", type=checks.layers, help="how many get adapters, by default 16; -1: all")
-    option(
-        "--max-seq-length",
-        type=positive(int),
-        default=2048,
-        help="most tokens of an example to train on",
-    )
+    option("--max-seq-length", type=positive(int), default=2048, help="most tokens of an example")
     option("--seed", type=int, default=0, help="for the same run again")
     option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
     option("--grad-checkpoint", action="store_true", help="less memory, more time")
