@@ -343,7 +343,8 @@ def train(
 
     The best is the earliest that is within TOLERANCE of the least sum of valid's loss and the share of
     its own right answers that the model would not say again. Ends early when no check in two is better.
-    `look()` is how it answers by now. Gives for each check: step, losses (in nats), tokens read, look()'s, and which was kept.
+    `look()` is how it answers by now. Gives for each check: step, losses (in nats), tokens read,
+    look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
     step, _ = make_step(model, iters, learning_rate, rehearsal_weight)
@@ -398,7 +399,7 @@ def endless(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.arra
 def steps_for(examples: int, batch_size: int, width: int) -> int:
     """Steps that see 240 examples in all, or 700 if the model is narrow; each 3 to 30 times.
 
-    Measured on widths of 256, 576 and 640: assets/recipe.py.
+    Tried on widths of 256 and 576, few settings each; not measured for wider models.
     """
     seen = 240 if width >= 512 else 700
     passes = min(max(seen / examples, 3), 30)
@@ -408,8 +409,8 @@ def steps_for(examples: int, batch_size: int, width: int) -> int:
 def rate_for(width: int, fine_tune_type: str) -> float:
     """The learning rate: less for wider models, and for whole weights a third of it.
 
-    That it falls as the width grows is our own measurement, assets/recipe.py, on widths of 256, 576 and
-    640. Schulman et al. ("LoRA Without Regret", 2025) found LoRA's best rate ten times as high as that
+    That it falls as the width grows is a rule of thumb through what did well at widths of 256 and 576,
+    not measured beyond. Schulman et al. ("LoRA Without Regret", 2025) found LoRA's best rate ten times as high as that
     of whole weights; on a small model and few steps, a third was better than a tenth.
     """
     return (0.2 if fine_tune_type == "full" else 0.6) / width
