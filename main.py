@@ -32,8 +32,14 @@ from checks import Example, console, evaluate, own_folder, show, stop
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
-REHEARSAL_WEIGHT = {"chat": 4.0, "base": 1.0}  # of its loss, beside that of the learner's examples
-REHEARSED = 2  # everyday prompts in each step, beside the batch of the learner's examples
+# How to train a kind of model: the learning rate times the model's width; examples seen in all; everyday
+# prompts rehearsed in each step, and how much their loss weighs beside that of the learner's examples.
+Recipe = namedtuple("Recipe", "rate examples rehearsed weight")
+RECIPES = {  # what did best of what was tried: assets/recipe.tsv
+    "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
+    "base": Recipe(0.3, 180, 4, 4.0),
+    "chat": Recipe(0.6, 180, 2, 4.0),
+}
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
 TOLERANCE = 0.01  # a check has to be better by more than this to be kept instead
@@ -205,11 +211,13 @@ def what_it_knows(model, tokenizer, everyday, known, form) -> tuple[list[str], d
     return answers, rows
 
 
-def rehearsal_batches(rows: list[tuple], rng: random.Random) -> Iterator[tuple[mx.array, ...]]:
-    """For ever: (tokens (REHEARSED, length), ids and probabilities (REHEARSED, length - 1, LIKELIEST))."""
+def rehearsal_batches(
+    rows: list[tuple], size: int, rng: random.Random
+) -> Iterator[tuple[mx.array, ...]]:
+    """For ever: (tokens (size, length), ids and probabilities (size, length - 1, LIKELIEST))."""
     while True:
         order = rng.sample(rows, len(rows))
-        for group in (order[i : i + REHEARSED] for i in range(0, len(order), REHEARSED)):
+        for group in (order[i : i + size] for i in range(0, len(order), size)):
             length = max(len(tokens) for tokens, _, _ in group)
             missing = [length - len(tokens) for tokens, _, _ in group]
             tokens = mx.array([row[0] + [0] * n for row, n in zip(group, missing)])
@@ -336,7 +344,7 @@ def train(
     batch_size: int,
     learning_rate: float,
     seed: int,
-    rehearsal_weight: float,
+    recipe: Recipe,
     look: Callable,
 ) -> list[dict]:
     """Trains what is not frozen, and leaves it as it was at the best check.
@@ -347,11 +355,11 @@ def train(
     look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
-    step, _ = make_step(model, iters, learning_rate, rehearsal_weight)
+    step, _ = make_step(model, iters, learning_rate, recipe.weight)
     losses, history, best, weights = [], [], {"score": math.inf, "step": 0, "valid": None}, []
     read, finished, start = 0, False, time.perf_counter()
     stream = endless(rows["train"], batch_size, random.Random(seed))
-    everyday = rehearsal_batches(rows["everyday"], random.Random(seed))
+    everyday = rehearsal_batches(rows["everyday"], recipe.rehearsed, random.Random(seed))
     bar = {"console": console, "transient": True, "disable": not console.is_terminal}
     for done in track(range(iters + 1), "", **bar):
         if checks.meet(finished):
@@ -396,35 +404,40 @@ def endless(rows: list, size: int, rng: random.Random) -> Iterator[tuple[mx.arra
     return chain.from_iterable(batches(rows, size, rng) for _ in count())
 
 
-def steps_for(examples: int, batch_size: int, width: int) -> int:
-    """Steps that see 240 examples in all, or 700 if the model is narrow; each 3 to 30 times.
+def recipe_for(model, chat: bool) -> Recipe:
+    """The Recipe for a model of that width and kind.
 
-    Tried on widths of 256 and 576, few settings each; not measured for wider models.
+    Measured at widths of 256, 576 and 640 (assets/recipe.tsv). That the rate falls as the width grows
+    is a rule of thumb through these, not measured for wider models.
     """
-    seen = 240 if width >= 512 else 700
+    narrow = checks.embedding(model)[1] < 512
+    return RECIPES["narrow" if narrow else "chat" if chat else "base"]
+
+
+def steps_for(examples: int, batch_size: int, seen: int) -> int:
+    """Steps in which so many examples are `seen` in all; but each at least 3 and at most 30 times."""
     passes = min(max(seen / examples, 3), 30)
     return math.ceil(passes * math.ceil(examples / batch_size))
 
 
-def rate_for(width: int, fine_tune_type: str) -> float:
+def rate_for(recipe: Recipe, width: int, fine_tune_type: str) -> float:
     """The learning rate: less for wider models, and for whole weights a third of it.
 
-    That it falls as the width grows is a rule of thumb through what did well at widths of 256 and 576,
-    not measured beyond. Schulman et al. ("LoRA Without Regret", 2025) found LoRA's best rate ten times as high as that
+    Schulman et al. ("LoRA Without Regret", 2025) found LoRA's best rate ten times as high as that
     of whole weights; on a small model and few steps, a third was better than a tenth.
     """
-    return (0.2 if fine_tune_type == "full" else 0.6) / width
+    return recipe.rate / width / (3 if fine_tune_type == "full" else 1)
 
 
 def fine_tune(
-    model, rows: dict, args: argparse.Namespace, config: dict, chat: bool, look: Callable
+    model, rows: dict, args: argparse.Namespace, config: dict, recipe: Recipe, look: Callable
 ) -> list:
     """Puts adapters beside the frozen weights, trains and saves them; gives what train() gives.
 
-    Settles what was left open: the steps by the size of the data, the rate by the model's width.
+    Settles what was left open, as the recipe says: the steps by the size of the data, the rate by the
+    model's width.
     """
     model.freeze()
-    kind = "chat" if chat else "base"
     args.num_layers = args.num_layers or min(16, len(model.layers))
     if args.judge and checks.load_saved(model, args):
         return []
@@ -435,19 +448,13 @@ def fine_tune(
     else:
         linear_to_lora_layers(model, args.num_layers, LORA, args.fine_tune_type == "dora")
     width = checks.embedding(model)[1]
-    args.iters = args.iters or steps_for(len(rows["train"]), args.batch_size, width)
-    args.learning_rate = args.learning_rate or rate_for(width, args.fine_tune_type)
+    args.iters = args.iters or steps_for(len(rows["train"]), args.batch_size, recipe.examples)
+    args.learning_rate = args.learning_rate or rate_for(recipe, width, args.fine_tune_type)
     checks.show_memory(model, config, args, rows["train"])
     checks.prepare(model, args, rows["train"])
     with checks.ctrl_c_noted():
         model.train()  # some layers can only then be gone through backwards
-        settings = (
-            args.iters,
-            args.batch_size,
-            args.learning_rate,
-            args.seed,
-            REHEARSAL_WEIGHT[kind],
-        )
+        settings = args.iters, args.batch_size, args.learning_rate, args.seed, recipe
         history = train(model, rows, *settings, look)
         model.eval()
         checks.save_adapters(model, args, LORA, *(c["step"] for c in history if c.get("kept")))
@@ -479,8 +486,9 @@ def main(args: argparse.Namespace) -> None:
     most = checks.longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     form, known = checks.form_of(known, chat)
     mind = partial(what_it_knows, model, tokenizer, everyday, known, form)
+    recipe = recipe_for(model, chat)
     if checks.is_helper():  # of several processes, the first tells the story, and all train
-        fine_tune(model, rows | mind()[1], args, config, chat, look=None)
+        fine_tune(model, rows | mind()[1], args, config, recipe, look=None)
         return
     ask = partial(answer, model, tokenizer, most)
     ask_base = partial(ask, cut=not chat)
@@ -495,10 +503,10 @@ def main(args: argparse.Namespace) -> None:
     show(f"\n[bold cyan]Training[/]: she studies and practises\n\n{report}")
     with console.status("answering everyday questions, before anything is learnt"):
         knew, rows_to_keep = mind()
-    checks.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), REHEARSED)
+    checks.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), recipe.rehearsed)
     before = {s: held_out(model, rows[s])[0] for s in ("test", "general") if rows[s]}
     history = fine_tune(
-        model, rows | rows_to_keep, args, config, chat, partial(checks.look, ask_base, exam[0])
+        model, rows | rows_to_keep, args, config, recipe, partial(checks.look, ask_base, exam[0])
     )
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)

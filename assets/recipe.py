@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """How the defaults do: models x subjects x seeds, each a training and its evaluation, as a table.
 
-python3 assets/recipe.py --model assets/base-model
-python3 assets/recipe.py --model FOLDER --subjects sharon orders --seeds 0 1 2 --out assets/recipe.tsv
+python3 assets/recipe.py --model assets/base-model --ask test
+python3 assets/recipe.py --model FOLDER --subjects sharon orders --seeds 0 --note "no rehearsal" --no-rehearsal
 
-Adds lines to the table, which lies beside this script. With --no-rehearsal, --num-layers, --learning-rate
-or --iters it measures something else than the defaults. A training takes seconds on the embedded model, and
-minutes on a real LLM.
+Adds lines to the table, which lies beside this script. Settings are chosen by what `--ask valid` finds: it asks
+the questions of valid, and everyday questions that no test asks. What was chosen is then examined with `--ask test`.
+A training takes seconds on the embedded model, and minutes on a real LLM.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import contextlib
 import io
 import json
 import math
+import shutil
 import sys
 import tempfile
 import time
@@ -29,45 +30,67 @@ import mlx.core as mx
 import checks
 import main
 
-COLUMNS = "model subject seed rehearsal rate steps kept right wordy of knew still leaks general seconds lost"
+COLUMNS = "model subject asked seed note rate steps kept right wordy of knew still leaks general seconds lost"
+SUBJECTS = ["sharon", "bicycle", "chess", "coffee", "orders"]
+CHOOSING = ROOT / "tests" / "known.jsonl"  # everyday questions to choose by
 
 
-def folder_of(subject: str, made_in: Path) -> Path:
-    """The data of a subject: Sharon's, the orders', or one of tests/subjects.json, written out."""
-    if subject == "sharon":
-        return ROOT / "data"
-    if subject == "orders":
-        return ROOT / "tests" / "orders"
+def write_subject(subject: str, asked: str, folder: Path) -> str:
+    """Writes train, valid and test of a subject into a folder; test asks what is `asked` for.
+
+    Sharon and the orders have a valid.jsonl. Of the other subjects, from tests/subjects.json, the last
+    wording of each question is held out to choose by.
+    """
+    if subject in ("sharon", "orders"):
+        given = ROOT / "data" if subject == "sharon" else ROOT / "tests" / "orders"
+        for split in ("train", "valid"):
+            shutil.copy(given / f"{split}.jsonl", folder)
+        shutil.copy(given / f"{asked}.jsonl", folder / "test.jsonl")
+        return str(folder)
     facts = json.loads((ROOT / "tests" / "subjects.json").read_text())
     (facts,) = [given for name, given in facts.items() if subject in name]
-    folder = made_in / subject
-    folder.mkdir()
-    pairs = {
-        "train": [(question, fact["answer"]) for fact in facts for question in fact["train"]],
-        "test": [(fact["test"], fact["answer"]) for fact in facts],
-    }
-    for split, examples in pairs.items():
+    held_out = [(fact["train"][-1], fact["answer"]) for fact in facts]
+    practised = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
+    splits = {"train": practised, "test": [(fact["test"], fact["answer"]) for fact in facts]}
+    if asked == "valid":
+        practised = [pair for pair in practised if pair not in held_out]
+        splits = {"train": practised, "valid": held_out, "test": held_out}
+    for split, examples in splits.items():
         lines = [json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in examples]
         (folder / f"{split}.jsonl").write_text("".join(lines))
-    return folder
+    return str(folder)
 
 
-def measure(model_name: str, subject: str, seed: int, options: Namespace, made_in: Path) -> dict:
+def look_into(model_name: str, options: Namespace) -> tuple:
+    """(form, everyday questions that it may know, its answers to them, rows to rehearse and look at)."""
+    model, tokenizer, _ = main.load_model(model_name)
+    nowhere, chat = str(ROOT / "data"), tokenizer.has_chat_template
+    form, known = checks.form_of(checks.load_known(nowhere, model_name), chat)
+    own = (Path(model_name) / "known.jsonl").is_file()
+    if options.ask == "valid" and not own:
+        known = checks.load_prompts(CHOOSING)
+    everyday = checks.load_everyday(nowhere) if options.rehearsal else []
+    return form, known, *main.what_it_knows(model, tokenizer, everyday, known, form)
+
+
+def measure(
+    model_name: str, mind: tuple, subject: str, seed: int, options: Namespace, made_in: Path
+) -> dict:
     """One line of the table: a training with that seed, and what came of it."""
     mx.random.seed(seed)
-    folder = str(folder_of(subject, made_in))
-    data = checks.load_data(folder, model_name)
+    data = checks.load_data(write_subject(subject, options.ask, made_in), model_name)
+    form, known, knew, rows_to_keep = mind
     model, tokenizer, config = main.load_model(model_name)
     exam, _ = checks.set_exam(data)
     rows = {
         split: [main.encode(tokenizer, e) for e in examples] for split, examples in data.items()
     }
-    chat = tokenizer.has_chat_template
-    known = checks.load_known(folder, model_name)
-    form, known = checks.form_of(known, chat)
-    everyday = checks.load_everyday(folder) if options.rehearsal else []
-    knew, rows_to_keep = main.what_it_knows(model, tokenizer, everyday, known, form)
     rows |= rows_to_keep
+    recipe = main.recipe_for(model, tokenizer.has_chat_template)
+    recipe = recipe._replace(
+        weight=recipe.weight if options.weight is None else options.weight,
+        rehearsed=options.rehearsed or recipe.rehearsed,
+    )
     general = main.held_out(model, rows["general"])[0]
     args = Namespace(
         model=model_name, judge=False, batch_size=options.batch_size, iters=options.iters, num_layers=options.num_layers, seed=seed,
@@ -75,7 +98,7 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
         resume_adapter_file=None, adapter_path=made_in / "adapters",
     )  # fmt: skip
     start = time.perf_counter()
-    history = main.fine_tune(model, rows, args, config, chat, look=lambda: {"answer": ""})
+    history = main.fine_tune(model, rows, args, config, recipe, look=lambda: {"answer": ""})
     seconds = time.perf_counter() - start
     ask = partial(main.answer, model, tokenizer, checks.longest_answer(data, rows) + 40)
     figures = checks.evaluate(exam, len(exam), ask(exam))
@@ -84,8 +107,9 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
     return {
         "model": Path(model_name).name,
         "subject": subject,
+        "asked": options.ask,
         "seed": seed,
-        "rehearsal": "yes" if options.rehearsal else "no",
+        "note": options.note,
         "rate": f"{args.learning_rate:.1e}",
         "steps": args.iters,
         "kept": next(check["step"] for check in history if check.get("kept")),
@@ -104,22 +128,26 @@ def measure(model_name: str, subject: str, seed: int, options: Namespace, made_i
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="How the defaults do, as a table.")
     parser.add_argument("--model", default=str(ROOT / "assets" / "base-model"))
-    subjects = ["sharon", "bicycle", "chess", "coffee", "orders"]
-    parser.add_argument("--subjects", nargs="+", choices=subjects, default=subjects)
+    parser.add_argument("--ask", choices=("valid", "test"), default="valid")
+    parser.add_argument("--note", default="the defaults", help="what is tried, for the table")
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=SUBJECTS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--iters", type=int)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--num-layers", type=int)
+    parser.add_argument("--weight", type=float, help="of the rehearsal")
+    parser.add_argument("--rehearsed", type=int, help="everyday prompts in each step")
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
     parser.add_argument("--out", type=Path, default=ROOT / "assets" / "recipe.tsv")
     options = parser.parse_args()
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")
+    mind = look_into(options.model, options)
     for subject in options.subjects:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                line = measure(options.model, subject, seed, options, Path(folder))
+                line = measure(options.model, mind, subject, seed, options, Path(folder))
             text = "\t".join(str(line[column]) for column in COLUMNS.split())
             print(text, flush=True)
             with options.out.open("a") as file:

@@ -24,7 +24,8 @@ import mlx.core as mx
 import checks
 import main
 
-RATE = main.rate_for(256, "lora")  # main.py's own for this model
+RECIPE = main.RECIPES["narrow"]
+RATE = main.rate_for(RECIPE, 256, "lora")  # main.py's own for this model
 RUNS = [  # rank, scale, learning rate
     (16, 2.0, RATE),
     (1, 2.0, RATE),
@@ -59,7 +60,7 @@ def run(rank: int, scale: float, rate: float) -> str:
     try:
         with contextlib.redirect_stdout(io.StringIO()), tempfile.TemporaryDirectory() as folder:
             args.adapter_path = Path(folder)  # nothing is kept of it
-            history = main.fine_tune(model, rows, args, config, False, look)
+            history = main.fine_tune(model, rows, args, config, RECIPE, look)
     except SystemExit:
         return f"{rank:>4} {scale:>6} {rate:>8.1e}  the loss is no number"
     right = sum(map(checks.is_right, ask(exam), exam))

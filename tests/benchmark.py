@@ -91,7 +91,9 @@ def ours(model: str, data: str, batch: int, iters: int, seed: int) -> dict:
     )  # fmt: skip
     start, unseen = time.perf_counter(), {"answer": ""}
     nothing = {"valid": [], "known": [], "everyday": []}  # to look at, or to rehearse
-    main.fine_tune(loaded, {**rows, **nothing}, args, config, False, lambda: unseen)
+    main.fine_tune(
+        loaded, {**rows, **nothing}, args, config, main.RECIPES["narrow"], lambda: unseen
+    )
     seconds = time.perf_counter() - start
     tokens = sum(len(t) for t, _ in rows["train"]) / len(rows["train"]) * batch * iters
     return {

@@ -113,7 +113,7 @@ def test_killed_at_any_moment(small, earlier, tmp_path):
 # ---- Stopped -----------------------------------------------------------------------------------
 @pytest.mark.slow
 def test_ctrl_c_in_training_keeps_what_was_learnt(small, tmp_path):
-    process = start("--data", small, "--adapter-path", tmp_path / "a", "--iters", 2000)
+    process = start("--data", small, "--adapter-path", tmp_path / "a", "--iters", 1000)
     said = wait_for(process, "step  200")
     process.send_signal(signal.SIGINT)
     rest, errors = process.communicate(timeout=60)
@@ -432,14 +432,14 @@ def resident(pid):
 
 @pytest.mark.slow
 def test_memory_is_flat_over_two_thousand_steps(tmp_path):
-    """Less than 2 % more at the end than after the first two hundred."""
+    """Less than 2 % more at the end than at the first check, after four hundred."""
     data = write_data(tmp_path / "data", train=[("Who?", "Me."), ("What?", "That.")])
     process = start("--data", data, "--adapter-path", tmp_path / "a", "--iters", 2000)
     sizes = []
     for line in process.stdout:
         if line.startswith("  step "):
             sizes.append(resident(process.pid))
-    assert process.wait() == 0 and len(sizes) == 11
+    assert process.wait() == 0 and len(sizes) == 6
     assert max(sizes[1:]) < 1.02 * sizes[1], sizes
 
 

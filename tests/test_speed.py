@@ -148,7 +148,7 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
         with main.console.capture():
             model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
         rows = main.rehearse(model, tokenizer, checks.load_everyday("data")[:4])
-        everyday = main.rehearsal_batches(rows, random.Random(0))
+        everyday = main.rehearsal_batches(rows, 2, random.Random(0))
         model.freeze()
         main.linear_to_lora_layers(model, -1, main.LORA)
         step, _ = main.make_step(model, iters=9, learning_rate=1e-3)
