@@ -37,7 +37,7 @@ LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call a
 Recipe = namedtuple("Recipe", "rate examples rehearsed weight")
 RECIPES = {  # what did best of what was tried: assets/recipe.tsv
     "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
-    "base": Recipe(0.3, 180, 4, 4.0),
+    "base": Recipe(0.3, 240, 4, 4.0),
     "chat": Recipe(0.6, 180, 2, 4.0),
 }
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
