@@ -56,7 +56,7 @@ from rich.markup import escape
 from rich.prompt import Prompt
 from rich.table import Table
 
-MOST_QUESTIONS = 36  # that are asked of each act, unless the exam has more
+MOST_QUESTIONS = 24  # that are asked of each act, unless the exam has more
 MOST_FINDINGS = 10  # of each kind that are shown
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 A_CHAT = '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
