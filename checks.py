@@ -47,7 +47,7 @@ import mlx.core as mx
 from huggingface_hub.utils import disable_progress_bars
 from mlx import nn
 from mlx.utils import tree_flatten
-from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 from mlx_lm.tuner.trainer import grad_checkpoint
 from mlx_lm.tuner.utils import load_adapters
 from mlx_lm.utils import get_total_parameters
@@ -235,23 +235,44 @@ def longest_answer(data: dict[str, list[Example]], rows: dict[str, list]) -> int
     return max(len(tokens) - asked for example, (tokens, asked) in pairs if example.prompt)
 
 
-def logits_from(model: Callable, tokens: mx.array, first: int) -> mx.array:
+def logits_from(
+    model: Callable, tokens: mx.array, first: int, shared: int = 0, cache: list | None = None
+) -> mx.array:
     """The model's logits, less those of the first `first` tokens: (batch, tokens - first, vocabulary).
 
     They are the dearest part of a step where the vocabulary is large, and of a question that is only
-    read they serve nothing. The model's last norm passes the others on, where it is found.
+    read they serve nothing. The model's last norm passes the others on, where it is found. The first
+    `shared` tokens, fewer than `first` or as many, are the same in all rows: they are read once.
     """
+    if shared and len(tokens) > 1:
+        cache = [ConcatenateKVCache() for _ in model.layers]
+        logits_from(model, tokens[:1, :shared], shared - 1, cache=cache)
+        for layer in cache:
+            layer.state = [mx.repeat(a, len(tokens), axis=0) for a in layer.state]
+        tokens, first = tokens[:, shared:], first - shared
+    read = {"cache": cache} if cache else {}
     norm = last_norm(model) if first else None
     if norm is None:
-        return model(tokens)[:, first:]
+        return model(tokens, **read)[:, first:]
     kind = type(norm)
     norm.__class__ = type(
         kind.__name__, (kind,), {"__call__": lambda n, x: kind.__call__(n, x[:, first:])}
     )
     try:
-        return model(tokens)
+        return model(tokens, **read)
     finally:
         norm.__class__ = kind
+
+
+def shared_beginning(model: nn.Module, rows: list[tuple]) -> int:
+    """How many tokens all rows begin with, such as a chat template's system message, if it is many.
+
+    0 if the model does not keep plain keys and values of what it has read, or is to compute them anew.
+    """
+    tokens = [row[0] for row in rows] or [[]]
+    shared = min(len(os.path.commonprefix(tokens)), min(map(len, tokens)) - 1)
+    plain = all(type(layer) is KVCache for layer in make_prompt_cache(model))
+    return shared if shared >= 16 and plain and not getattr(model, "computes_anew", False) else 0
 
 
 def last_norm(model: Callable) -> nn.Module | None:
@@ -290,6 +311,7 @@ def prepare(model: nn.Module, args: Namespace, rows: list) -> None:
     """Makes the layers recompute, not remember; takes what was learnt earlier; and all agree."""
     if args.grad_checkpoint:
         grad_checkpoint(model.layers[0])
+        model.computes_anew = True
     if args.resume_adapter_file:
         resume(model, args.resume_adapter_file)
     agree(model, rows, args)

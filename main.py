@@ -36,7 +36,7 @@ LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call a
 # prompts rehearsed in each step, and how much their loss weighs beside that of the learner's examples.
 Recipe = namedtuple("Recipe", "rate examples rehearsed weight")
 RECIPES = {  # what did best of what was tried: assets/recipe.tsv
-    "narrow": Recipe(0.6, 700, 2, 0.25),  # less than 512 wide, as the one that it comes with
+    "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
     "base": Recipe(0.3, 240, 4, 4.0),
     "chat": Recipe(0.6, 240, 2, 4.0),
 }
@@ -227,13 +227,15 @@ def rehearsal_batches(
             yield tokens, *(mx.stack(arrays) for arrays in zip(*padded))
 
 
-def rehearsal_loss(model, tokens, ids, probabilities, first: int = 0) -> tuple[mx.array, mx.array]:
+def rehearsal_loss(
+    model, tokens, ids, probabilities, first: int = 0, shared: int = 0
+) -> tuple[mx.array, mx.array]:
     """(sum over the tokens of KL(before || now), in nats; how many tokens).
 
     The Kullback-Leibler divergence of what the model finds likely now from what it found likely before
     training: 0 if nothing has changed. Learning without forgetting: arXiv 1606.09282.
     """
-    logits = checks.logits_from(model, tokens[:, :-1], first).astype(mx.float32)
+    logits = checks.logits_from(model, tokens[:, :-1], first, shared).astype(mx.float32)
     ids, before = ids[:, first:], probabilities[:, first:]
     now = mx.exp(mx.take_along_axis(logits, ids, -1) - mx.logsumexp(logits, -1, keepdims=True))
     mask = before.sum(-1) > 0
@@ -249,12 +251,15 @@ def with_all_others(probabilities: mx.array) -> mx.array:
 
 
 # ---- Training ----------------------------------------------------------------------------------
-def answer_logits(model, tokens, asked, lengths, first: int = 0) -> tuple[mx.array, ...]:
+def answer_logits(
+    model, tokens, asked, lengths, first: int = 0, shared: int = 0
+) -> tuple[mx.array, ...]:
     """(logits (batch, length, vocabulary), targets and mask (batch, length)) of the tokens to foretell.
 
     None of the first `first` tokens is an answer's; their logits, which take time, are left out.
+    The first `shared` of them are the same in all rows.
     """
-    logits = checks.logits_from(model, tokens[:, :-1], first).astype(mx.float32)
+    logits = checks.logits_from(model, tokens[:, :-1], first, shared).astype(mx.float32)
     position = mx.arange(first + 1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
     mask = (position >= asked[:, None]) & (position < lengths[:, None])
@@ -268,9 +273,11 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     return mx.log((math.e**logits).sum(-1)) - right  # on a processor thrice as fast as MLX's own
 
 
-def loss_fn(model, tokens, asked, lengths, first: int = 0) -> tuple[mx.array, mx.array]:
+def loss_fn(
+    model, tokens, asked, lengths, first: int = 0, shared: int = 0
+) -> tuple[mx.array, mx.array]:
     """(sum of the cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
-    logits, targets, mask = answer_logits(model, tokens, asked, lengths, first)
+    logits, targets, mask = answer_logits(model, tokens, asked, lengths, first, shared)
     return (cross_entropy(logits, targets) * mask).sum(), mask.sum().astype(mx.float32)
 
 
@@ -278,9 +285,12 @@ def held_out(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> t
     """(mean loss in nats of all the tokens that count, share of them that are the likeliest, rows
     all of whose tokens are: which the model would answer in these very words)."""
     losses, likeliest, whole, number = 0.0, 0, 0, 0
+    shared = checks.shared_beginning(model, rows)
     for tokens, asked, lengths in batches(rows, batch_size, random.Random(0)):
-        first = asked.min().item() - 1
-        logits, targets, mask = answer_logits(model, tokens, asked, lengths, max(first, 0))
+        first = max(asked.min().item() - 1, 0)
+        logits, targets, mask = answer_logits(
+            model, tokens, asked, lengths, first, min(shared, first)
+        )
         right = (logits.argmax(-1) == targets) | ~mask
         losses += (cross_entropy(logits, targets) * mask).sum().item()
         likeliest += (right & mask).sum().item()
@@ -290,28 +300,31 @@ def held_out(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> t
 
 
 def make_step(
-    model, iters: int, learning_rate: float, rehearsal_weight: float = 1.0
+    model, iters: int, learning_rate: float, rehearsal_weight: float = 1.0, shared=(0, 0)
 ) -> tuple[Callable, list]:
-    """(the training step, the state that it changes): Adam; the rate warms up, then fades away."""
+    """(the training step, the state that it changes): Adam; the rate warms up, then fades away.
+
+    shared: how many tokens all of the learner's examples begin with, and all everyday prompts.
+    """
     warmup = max(iters // 10, 1)
     schedule = {"name": "cosine_decay", "arguments": [learning_rate, max(iters - warmup, 1)]}
     schedule |= {"warmup": warmup, "warmup_init": learning_rate / warmup}
     # Without the correction, MLX's default, the first steps are several times as long as the rate says.
     optimizer = optim.Adam(build_schedule(schedule), bias_correction=True)
 
-    def objective(model, batch, rehearsed, counts, first) -> tuple[mx.array, ...]:
+    def objective(model, batch, rehearsed, counts, starts) -> tuple[mx.array, ...]:
         """(what is to fall, the mean loss of the answers, that of the rehearsal), in nats a token."""
-        loss = loss_fn(model, *batch, first[0])[0] / counts[0]
-        forgotten = (
-            rehearsal_loss(model, *rehearsed, first[1])[0] / counts[1] if rehearsed else 0.0 * loss
-        )
+        loss = loss_fn(model, *batch, *starts[0])[0] / counts[0]
+        forgotten = 0.0 * loss
+        if rehearsed:
+            forgotten = rehearsal_loss(model, *rehearsed, *starts[1])[0] / counts[1]
         return loss + rehearsal_weight * forgotten, loss, forgotten
 
     loss_and_gradients = nn.value_and_grad(model, objective)
 
-    def update(batch, rehearsed, counts, first) -> tuple[mx.array, ...]:
+    def update(batch, rehearsed, counts, starts) -> tuple[mx.array, ...]:
         """One small change of what is not frozen; gives both mean losses, in nats, before it."""
-        losses, gradients = loss_and_gradients(model, batch, rehearsed, counts, first)
+        losses, gradients = loss_and_gradients(model, batch, rehearsed, counts, starts)
         # Of several processes, each had its share of the batch.
         losses, gradients = nn.average_gradients([losses, gradients], checks.world())
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
@@ -330,7 +343,8 @@ def make_step(
             kept = rehearsed[-1].sum(-1) > 0
             counts, first = [*counts, kept.sum()], [*first, kept.any(0).argmax().item()]
         counts = [count / checks.world().size() for count in counts]
-        losses = update(checks.share(batch), checks.share(rehearsed), counts, first)
+        starts = [(n, min(n, same)) for n, same in zip(first, shared)]
+        losses = update(checks.share(batch), checks.share(rehearsed), counts, starts)
         mx.eval(losses, state)
         return losses[0].item(), losses[1].item()
 
@@ -355,7 +369,8 @@ def train(
     look()'s, and which was kept.
     """
     every = max(iters // 5, 1)  # steps from one check to the next
-    step, _ = make_step(model, iters, learning_rate, recipe.weight)
+    shared = [checks.shared_beginning(model, rows[split]) for split in ("train", "everyday")]
+    step, _ = make_step(model, iters, learning_rate, recipe.weight, shared)
     losses, history, best, weights = [], [], {"score": math.inf, "step": 0, "valid": None}, []
     read, finished, start = 0, False, time.perf_counter()
     stream = endless(rows["train"], batch_size, random.Random(seed))

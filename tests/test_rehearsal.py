@@ -3,6 +3,7 @@
 import json
 import random
 import shutil
+from functools import partial
 
 import mlx.core as mx
 import numpy as np
@@ -131,6 +132,43 @@ def test_logits_that_do_not_count_are_left_out(base):
     assert mx.allclose(some, whole[:, 4:], atol=1e-4).item()
     assert checks.last_norm(base[0]) is base[0].model.norm
     assert mx.array_equal(base[0](tokens), whole).item(), "the model is as it was"
+
+
+def test_what_all_rows_begin_with_is_read_once():
+    """The loss and every gradient are those of reading it in each row; and it is read once."""
+    model, _, _ = main.load_model(BASE)
+    model.freeze()
+    main.linear_to_lora_layers(model, -1, main.LORA)
+    same = [3 + i % 90 for i in range(40)]
+    rows = [([*same, *own], 42) for own in ([5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16])]
+    assert checks.shared_beginning(model, rows) == 40
+    batch = next(main.batches(rows, 3, random.Random(0)))
+    loss = partial(
+        main.nn.value_and_grad(model, lambda m, *b: main.loss_fn(m, *b)[0]), model, *batch
+    )
+    each, each_gradients = loss(41, 0)
+    once, once_gradients = loss(41, 40)
+    assert once.item() == pytest.approx(each.item(), rel=1e-5)
+    pairs = zip(tree_flatten(each_gradients), tree_flatten(once_gradients), strict=True)
+    for (name, expected), (_, found) in pairs:
+        assert mx.allclose(found, expected, rtol=1e-3, atol=1e-5).item(), name
+    shapes, layer = [], type(model.layers[0])
+    read = layer.__call__
+
+    def noted(self, x, *options, **more):
+        shapes.append(x.shape[:2])
+        return read(self, x, *options, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(layer, "__call__", noted)
+        loss(41, 40)
+    assert list(dict.fromkeys(shapes)) == [(1, 40), (3, 4)]
+
+
+@pytest.mark.parametrize(("rows", "why"), [([[7] * 9, [7] * 8], "few"), ([[1] * 30], "one row")])
+def test_little_that_is_shared_is_read_in_each_row(base, rows, why):
+    shared = checks.shared_beginning(base[0], [(tokens, 1) for tokens in rows])
+    assert shared == {"few": 0, "one row": 29}[why]
 
 
 def test_the_exam_does_not_depend_on_the_seed(tmp_path):
