@@ -83,9 +83,20 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
     row["stops"] = f"{acts['fine-tuned']['ended by themselves']} of 6"
     assert row["after"] == row["stops"] == "6 of 6", run.out
     source = str(hub.folder / name)
+    row["read once"] = read_once(source)
+    assert row["read once"] in (True, "-")
     row["adapters reload"] = reloaded(source, adapters, FACTS) == FACTS
     row["fused"] = merged(source, adapters, FACTS, tmp_path / "one", monkeypatch) == FACTS
     assert row["adapters reload"] and row["fused"]
+
+
+def read_once(source):
+    """Whether the logits are the same when what all rows begin with is read once; "-" if it is not."""
+    model, _, _ = main.load_model(source)
+    rows = [([*range(5, 25), *own], 21) for own in ([30, 31, 32], [33, 34, 35])]
+    tokens, shared = mx.array([row for row, _ in rows]), checks.shared_beginning(model, rows)
+    found = checks.logits_from(model, tokens, 21, shared)
+    return bool(mx.allclose(found, model(tokens)[:, 21:], atol=1e-3)) if shared else "-"
 
 
 def reloaded(source, adapters, questions):

@@ -1,5 +1,6 @@
 """The README is true: its commands run as they stand and print what it shows, its links lead somewhere."""
 
+import csv
 import os
 import re
 import subprocess
@@ -118,6 +119,26 @@ def test_functions_and_options_that_are_named_exist():
         assert f"`{name}`" in README and callable(getattr(main, name))
     offered = set(re.findall(r'option\("(--[\w-]+)"', (ROOT / "main.py").read_text()))
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
+
+
+def test_what_was_tried_is_told_as_the_table_has_it():
+    """How many of its 38 answers the base LLM kept, by rate, weight and everyday prompts a step."""
+    with (ROOT / "assets" / "recipe.tsv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == "gemma3"]
+    tried = {row["note"]: row["still"] for row in rows if row["knew"] == "38"}
+    kept = [
+        tried[f"rate {settings}"]
+        for settings in (
+            "0.6 / width, weight 1, rehearsed 2, examples 240",
+            "0.6 / width, weight 10, rehearsed 2, examples 180",
+            "0.3 / width, weight 4, rehearsed 2, examples 180",
+            "0.3 / width, weight 4, rehearsed 4, examples 180",
+        )
+    ]
+    told = re.search(
+        r"kept (\d+) of 38 .*?, (\d+) with .*?, (\d+) at .*? and (\d+) with", README, re.DOTALL
+    )
+    assert list(told.groups()) == kept
 
 
 def test_it_takes_less_than_half_an_hour():
