@@ -38,7 +38,7 @@ Recipe = namedtuple("Recipe", "rate examples rehearsed weight")
 RECIPES = {  # what did best of what was tried: assets/recipe.tsv
     "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
     "base": Recipe(0.3, 240, 4, 4.0),
-    "chat": Recipe(0.6, 240, 2, 4.0),
+    "chat": Recipe(0.42, 240, 2, 4.0),
 }
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 MANUAL = 4096  # most tokens of the manual in the prompt, whose reading takes time
