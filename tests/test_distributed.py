@@ -128,6 +128,7 @@ def test_the_lesson_with_two_processes(tmp_path):
     assert "→ My first name is Sharon.\n" in run.out.split("Fine-tuned model: ")[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [1, 3])
 def test_fewer_examples_than_would_go_round(examples, tmp_path):
     """Of one example there is none for the second process; and the losses are as of one process."""
@@ -140,6 +141,7 @@ def test_fewer_examples_than_would_go_round(examples, tmp_path):
     assert len(one) == 6 and two == pytest.approx(one, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_hostfile(tmp_path):
     """As the README writes it, but with addresses of this machine."""
     readme = (ROOT / "README.md").read_text("utf-8")

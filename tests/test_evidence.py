@@ -282,6 +282,7 @@ def test_the_record_holds_what_was_shown(lesson, record, adapters):
             assert said[question] == shown.removesuffix(" …")
 
 
+@pytest.mark.slow
 def test_in_a_terminal_what_moves_is_not_in_the_picture(tmp_path):
     """There are a progress bar and an invitation as well, which takes questions."""
     typed = tmp_path / "typed"

@@ -48,6 +48,7 @@ def test_one_example_is_enough_to_train_on(tmp_path):
     assert run.answers("Fine-tuned model")["Who keeps the lighthouse?"] == "Old Marta does."
 
 
+@pytest.mark.slow
 def test_a_long_answer_is_heard_out(tmp_path):
     long = (
         "First "
@@ -62,6 +63,7 @@ def test_a_long_answer_is_heard_out(tmp_path):
     assert run.row("ended by themselves")[2] == 1
 
 
+@pytest.mark.slow
 def test_an_answer_of_several_lines_counts_as_one(tmp_path):
     """During training too, where no more lines are read than the answer has."""
     pair = ("How do I start it?", "Open the lid.\nPress the button.")
@@ -93,6 +95,7 @@ def test_messages_and_text_are_accepted(tmp_path):
     assert run.answers("Fine-tuned model")["Who?"] == "Nobody."
 
 
+@pytest.mark.slow
 def test_a_chat_model_is_asked_in_its_own_template(tmp_path):
     """The embedded model with a template that is strict, as many are: a system message comes first."""
     shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")

@@ -38,6 +38,7 @@ def test_it_keeps_what_it_knew(lesson, record):
     assert lesson.row("everyday answers kept of 50")[0] == 50
 
 
+@pytest.mark.slow
 def test_without_the_file_it_forgets(lesson, record, tmp_path):
     """The same data with an everyday.jsonl that is empty: less is kept, and the screen says why."""
     data = tmp_path / "data"

@@ -77,6 +77,7 @@ def test_few_shapes_have_to_be_compiled(shipped):
     assert len(set().union(*shapes)) <= len(shipped) / 8
 
 
+@pytest.mark.slow
 def test_forward_passes_of_the_lesson(tmp_path):
     """The manual is read once, not 36 times (which would be 8,500 tokens more); all are asked at once."""
     command = [sys.executable, "-c", COUNTED, tmp_path / "seen", ROOT / "main.py"]
