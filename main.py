@@ -35,7 +35,7 @@ LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call a
 # How to train a kind of model: the learning rate times the model's width; examples seen in all; everyday
 # prompts rehearsed in each step, and how much their loss weighs beside that of the learner's examples.
 Recipe = namedtuple("Recipe", "rate examples rehearsed weight")
-RECIPES = {  # what did best of what was tried: assets/recipe.tsv
+RECIPES = {  # chosen by what was tried: assets/recipe.tsv
     "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
     "base": Recipe(0.3, 240, 4, 4.0),
     "chat": Recipe(0.42, 240, 2, 4.0),
