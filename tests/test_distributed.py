@@ -47,7 +47,9 @@ class Launched:
         )  # fmt: skip
         os.close(stdin), os.close(open_end)
         self.status, self.out = done.returncode, done.stdout
-        self.err = re.sub(r".*\[WARN\] Node with rank.*\n", "", done.stderr)  # the launcher's
+        # The launcher warns of each process that failed; two of its warnings may fall into one another.
+        warned = r"(.*\[WARN\])+( Node with rank.*\n)+"
+        self.err = re.sub(warned, "", done.stderr)
 
 
 @contextmanager
