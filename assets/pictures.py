@@ -98,7 +98,7 @@ def cost(record: dict, path: Path) -> None:
 
 def pretraining(path: Path) -> None:
     """The loss of the pre-training, and how many of 40 answers it reads out of a context."""
-    log = (ASSETS / "base-model" / "pretrain.log").read_text()
+    log = (ASSETS.parent / "pretraining" / "pretrain.log").read_text()
     losses = [
         (int(s), float(x)) for s, x in re.findall(r"^step (\d+) .*loss ([\d.]+)", log, re.MULTILINE)
     ]

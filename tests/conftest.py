@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "assets" / "base-model")]
+sys.path[:0] = [str(ROOT), str(ROOT / "pretraining")]
 
 
 TABLE = {}  # {kind of model: {what was tried: how it went}}, from test_models.py

@@ -110,6 +110,11 @@ def test_it_is_small():
     assert sum(p.stat().st_size for p in tracked) < 16e6
 
 
+def test_nothing_that_runs_lies_beside_the_weights():
+    """mlx_lm's fuse and convert copy any .py of the model's folder into the new model's."""
+    assert not [*(ROOT / "assets" / "base-model").rglob("*.py")]
+
+
 @pytest.fixture
 def data():
     import checks
@@ -125,9 +130,8 @@ def test_the_log_and_the_readme_show_what_the_model_says(base):
     """After all steps: said anew by the weights. Of earlier steps the README shows what the log has."""
     from tokenizers import Tokenizer
 
-    folder = ROOT / "assets" / "base-model"
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    lines = (folder / "pretrain.log").read_text().splitlines()
+    tokenizer = Tokenizer.from_file(str(ROOT / "assets" / "base-model" / "tokenizer.json"))
+    lines = (ROOT / "pretraining" / "pretrain.log").read_text().splitlines()
     says = [line.strip() for line in lines if line.startswith("    says: ")]
     assert says[-1] == pretrain.sample(base[0], tokenizer) and len(says) == 4
     readme = (ROOT / "README.md").read_text("utf-8")

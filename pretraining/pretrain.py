@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Pre-trains the course's base model: next-token prediction on a corpus that this script writes.
 
-    python3 assets/base-model/pretrain.py              # or again, to go on after a break
+    python3 pretraining/pretrain.py              # or again, to go on after a break
 
 It takes 103 minutes on 2 cores of a server processor with OpenBLAS (17 million tokens, 2,750 a second);
 on other machines it has not been timed.
@@ -27,7 +27,7 @@ from random import Random
 from statistics import fmean
 
 HERE = Path(__file__).resolve().parent
-LESSON = HERE.parents[1]
+LESSON = HERE.parent
 sys.path.insert(0, str(LESSON))
 
 import mlx.core as mx
@@ -1646,7 +1646,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--out",
         type=Path,
-        default=HERE,
+        default=LESSON / "assets" / "base-model",
         help="where the model goes; a checkpoint/ folder is kept there",
     )
     main(parser.parse_args())
