@@ -3,9 +3,12 @@
 import json
 import re
 
-import pretrain
 import pytest
 from conftest import ROOT, say
+
+from abilities import sample
+from corpus import Rng, document
+from corpus.values import made_up
 
 FACTS = ROOT / "assets" / "base-model" / "known.jsonl"
 
@@ -36,7 +39,7 @@ def test_the_corpus_holds_none_of_the_facts(data):
     """All documents that the model was trained on, and the tokenizer's, searched for the answers."""
     facts = {answer for _, answer in data["train"]} | {"Sharon"}
     for i in range(-10_000, 70_500):  # the card says how many the run took
-        text = pretrain.document(0, i)
+        text = document(0, i)
         assert not any(fact in text for fact in facts), (i, text)
 
 
@@ -63,7 +66,7 @@ ATTRIBUTES = [
 
 def persona(rng):
     """A manual about somebody who does not exist, and the questions asked of it."""
-    rows = [(m, q, a.format(pretrain.made_up(rng).capitalize())) for m, q, a in ATTRIBUTES]
+    rows = [(m, q, a.format(made_up(rng).capitalize())) for m, q, a in ATTRIBUTES]
     rng.shuffle(rows)
     manual = "Questions and answers\n\n" + "".join(f"{m}\n{a}\n\n" for m, _, a in rows)
     return manual, [(q, a) for _, q, a in rows]
@@ -73,7 +76,7 @@ def persona(rng):
 def test_it_answers_from_a_manual_about_anybody(base):
     right = []
     for number in range(20):
-        manual, questions = persona(pretrain.Rng(number))
+        manual, questions = persona(Rng(number))
         said = say(base, *(manual + question for question, _ in questions))
         right += [answer == text for (_, answer), text in zip(questions, said)]
     assert sum(right) / len(right) >= 0.8, f"{sum(right)} of {len(right)}"
@@ -92,7 +95,7 @@ def test_general_text_is_of_its_kind_and_was_not_seen():
     texts = [json.loads(line)["text"] for line in lines]
     facts = [json.loads(line) for line in FACTS.read_text().splitlines()]
     assert texts[:50] == [f"{fact['prompt']} {fact['completion']}." for fact in facts]
-    unseen = {pretrain.document(0, i) for i in range(70_500, 70_600)}
+    unseen = {document(0, i) for i in range(70_500, 70_600)}
     assert len(texts) == 70 and set(texts[50:]) <= unseen
 
 
@@ -133,7 +136,7 @@ def test_the_log_and_the_readme_show_what_the_model_says(base):
     tokenizer = Tokenizer.from_file(str(ROOT / "assets" / "base-model" / "tokenizer.json"))
     lines = (ROOT / "pretraining" / "pretrain.log").read_text().splitlines()
     says = [line.strip() for line in lines if line.startswith("    says: ")]
-    assert says[-1] == pretrain.sample(base[0], tokenizer) and len(says) == 4
+    assert says[-1] == sample(base[0], tokenizer) and len(says) == 4
     readme = (ROOT / "README.md").read_text("utf-8")
     rows = re.findall(r"^\| (?:all )?[\d,]+ steps \| (.+) \|$", readme, re.MULTILINE)
     assert len(rows) == 4
