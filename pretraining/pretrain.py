@@ -287,9 +287,8 @@ def train(
 
 def main(args: argparse.Namespace) -> None:
     """Makes the model, or goes on with it, and leaves it in the Hugging Face layout."""
-    sys.stdout.reconfigure(
-        errors="replace"
-    )  # the model may say what the terminal has no letters for
+    # The model may say what the terminal has no letters for.
+    sys.stdout.reconfigure(errors="replace")
     entropy = nn.losses.cross_entropy
     if mx.default_device() == mx.Device(mx.cpu):
         exponentials.use_products()
