@@ -53,22 +53,10 @@ if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
 fi
 
 # On Linux MLX multiplies matrices up to 40 times faster with OpenBLAS, if that is loaded before it.
-# So every Python of .venv loads it first; and says what the processor can do to an OpenBLAS that is
-# older than the processor and would not know. And memory is kept for the next step of a training, not
-# given back and asked for again, which takes a tenth of the time of a model of 135 million parameters.
+# So every Python of .venv loads it first.
 if [ "$system" = Linux ]; then
     site=$(.venv/bin/python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
-    cat >"$site/openblas_first.py" <<'END'
-import contextlib, ctypes, os, pathlib
-cpu = pathlib.Path("/proc/cpuinfo").read_text()
-if "avx2" in cpu:
-    os.environ.setdefault("OPENBLAS_CORETYPE", "SkylakeX" if "avx512vl" in cpu else "Haswell")
-with contextlib.suppress(OSError):
-    ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
-with contextlib.suppress(AttributeError):
-    malloc = ctypes.CDLL(None).mallopt
-    malloc(-3, 2**30) and malloc(-1, 2**30)  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
-END
+    cp lesson/openblas_first.py "$site"
     echo 'import openblas_first' >"$site/openblas_first.pth"
     if ! .venv/bin/python3 -c 'import ctypes; ctypes.CDLL("libopenblas.so.0")' 2>/dev/null; then
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null &&

@@ -11,7 +11,7 @@ import shutil
 import pytest
 from conftest import QuickRun, Run
 
-import checks
+from lesson import dataset
 
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 GOOD = b'{"prompt": "Who?", "completion": "Me."}\n'
@@ -425,7 +425,7 @@ READ = {  # a train.jsonl; the questions and answers that are read from it
 def test_what_is_read_as_one_would_expect(case, tmp_path):
     content, expected = READ[case]
     (tmp_path / "train.jsonl").write_bytes(content)
-    examples = checks.load_examples(tmp_path / "train.jsonl")
+    examples = dataset.load_examples(tmp_path / "train.jsonl")
     assert [(e.prompt, e.completion) for e in examples] == expected
 
 

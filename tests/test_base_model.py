@@ -120,11 +120,11 @@ def test_nothing_that_runs_lies_beside_the_weights():
 
 @pytest.fixture
 def data():
-    import checks
+    from lesson import dataset
 
     files = {split: ROOT / "data" / f"{split}.jsonl" for split in ("train", "test")}
     return {
-        split: [(e.prompt, e.completion) for e in checks.load_examples(path)]
+        split: [(e.prompt, e.completion) for e in dataset.load_examples(path)]
         for split, path in files.items()
     }
 

@@ -5,7 +5,7 @@ import time
 
 from conftest import ROOT, Run, write_data
 
-import checks
+from lesson import dataset, findings
 
 CLEAN = [
     ("When does the greenhouse open?", "The greenhouse opens at nine."),
@@ -66,7 +66,7 @@ def test_at_most_ten_of_a_kind_are_shown(tmp_path):
 
 
 def examples(pairs):
-    rows = [checks.Example(q, [], a, f"train.jsonl:{i}") for i, (q, a) in enumerate(pairs, 1)]
+    rows = [dataset.Example(q, [], a, f"train.jsonl:{i}") for i, (q, a) in enumerate(pairs, 1)]
     return {"train": rows, "valid": [], "test": []}
 
 
@@ -102,7 +102,7 @@ def catalogue():
 
 def test_clean_data_are_called_clean(lesson):
     assert len(catalogue()) == 200
-    assert checks.check_data(examples(catalogue())) == {}
+    assert findings.check_data(examples(catalogue())) == {}
     assert "Looked over 48 of train, 12 of valid, 12 of test: nothing to mend." in lesson.out
 
 
@@ -111,7 +111,7 @@ def test_ten_thousand_examples_take_at_most_five_seconds():
     import main
 
     rng = random.Random(0)
-    vocabulary = sorted({right for right in checks.dictionary().values() if right.isalpha()})[::7]
+    vocabulary = sorted({right for right in findings.dictionary().values() if right.isalpha()})[::7]
     sentence = lambda n: " ".join(rng.choices(vocabulary, k=n)).capitalize()
     rows = [(sentence(8) + "?", sentence(20) + ".") for _ in range(10_000)]
     rows[9_000] = (rows[10][0] + " please", rows[10][1])
@@ -119,6 +119,6 @@ def test_ten_thousand_examples_take_at_most_five_seconds():
     start = time.perf_counter()
     tokenizer = main.load_model(str(ROOT / "assets" / "base-model"))[1]
     encoded = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
-    *_, report = checks.look_over(data, encoded, 512)
+    *_, report = findings.look_over(data, encoded, 512)
     assert time.perf_counter() - start <= 5
     assert "train.jsonl:9001" in report and "almost as train.jsonl:11" in report

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run, contents, write_data
 
-import checks
+from lesson import dataset, machine
 
 LAUNCH = Path(sys.executable).with_name("mlx.launch")
 MAIN = [sys.executable, str(ROOT / "main.py")]
@@ -167,21 +167,21 @@ def test_the_shares_are_the_batch(size, base, monkeypatch):
     import main
 
     model, tokenizer = base
-    rows = [main.encode(tokenizer, e) for e in checks.load_examples(ROOT / "data" / "valid.jsonl")]
+    rows = [main.encode(tokenizer, e) for e in dataset.load_examples(ROOT / "data" / "valid.jsonl")]
     (batch,) = main.batches(rows[:3], 8, random.Random(0))
     whole, gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
 
-    class World:
+    class Group:
         """As many processes, of which none is there."""
 
         def size(self):
             return size
 
-    monkeypatch.setattr(checks, "world", World)
+    monkeypatch.setattr(machine, "group", Group)
     parts = []
     for rank in range(size):
-        monkeypatch.setattr(checks, "RANK", rank)
-        parts.append(nn.value_and_grad(model, main.loss_fn)(model, *checks.share(batch)))
+        monkeypatch.setattr(machine, "RANK", rank)
+        parts.append(nn.value_and_grad(model, main.loss_fn)(model, *machine.share(batch)))
     losses, numbers = zip(*(part[0] for part in parts))
     assert sum(n.item() for n in numbers) == whole[1].item()
     assert (numbers[3].item() if size == 4 else 0) == 0
@@ -198,7 +198,7 @@ def test_the_shares_are_the_batch(size, base, monkeypatch):
         (("--iters", "none"), "argument --iters: none is not a whole number"),
         (("--data", "nowhere"), "nowhere/train.jsonl: no such file"),
         (("--model", "nowhere"), "--model nowhere: no such folder"),
-        (("--judge",), "--judge asks you, and trains little; start it without mlx.launch"),
+        (("--judge",), "--judge asks you; start it without mlx.launch"),
         (("--num-layers", 9), "--num-layers 9: the model has 4"),
     ],
 )

@@ -53,12 +53,12 @@ def test_the_table_can_be_recomputed_from_the_record(lesson, record):
 
 def test_signs_and_marks_tell_answers_apart():
     """Case, space and the punctuation of sentences do not count; what makes another answer does."""
-    import checks
+    from lesson import dataset
 
     same = [("At nine.", "at  nine"), ('"Yes", he said!', "yes he said")]
     other = [("It is -5.", "It is 5."), ("C++", "C#"), ("+", "-"), ("👍", ""), ("की", "कि")]
-    assert all(checks.words(a) == checks.words(b) for a, b in same)
-    assert not any(checks.words(a) == checks.words(b) for a, b in other)
+    assert all(dataset.words(a) == dataset.words(b) for a, b in same)
+    assert not any(dataset.words(a) == dataset.words(b) for a, b in other)
 
 
 def test_every_wording_is_asked(record):
@@ -78,17 +78,17 @@ def test_fine_tuned_is_more_reliable_and_cheaper(record):
 
 def test_intervals_are_wilsons(record):
     """Values of the score interval as printed in Newcombe 1998 (Statistics in Medicine 17), table I."""
-    import checks
+    from lesson import scoring
 
     for right, of, low, high in (
         (81, 263, 0.2553, 0.3662),
         (15, 148, 0.0624, 0.1605),
         (0, 20, 0, 0.1611),
     ):
-        assert checks.wilson(right, of) == pytest.approx((low, high), abs=6e-5)
+        assert scoring.wilson_interval(right, of) == pytest.approx((low, high), abs=6e-5)
     for act in ACTS:
         figures = record["table"][act]
-        assert figures["95 % interval"] == [*checks.wilson(figures["right answers"], 12)]
+        assert figures["95 % interval"] == [*scoring.wilson_interval(figures["right answers"], 12)]
 
 
 def test_a_manual_that_does_not_hold_all_answers_says_so(tmp_path):
@@ -125,15 +125,16 @@ def test_nothing_leaves_the_machine(tmp_path):
 
 
 def test_what_is_reached_is_noticed():
-    import checks
+    from lesson import machine
 
-    reached = checks.watch_network()
+    machine.reached.clear()
+    machine.watch_network()
     with socket.socket() as server, socket.socket() as client:
         server.bind(("127.0.0.1", 0))
         server.listen()
         client.connect(server.getsockname())
     socket.getaddrinfo("localhost", 80)
-    assert reached == {"127.0.0.1", "localhost"}
+    assert machine.reached == {"127.0.0.1", "localhost"}
 
 
 # ---- 2. Improving over time --------------------------------------------------------------------
@@ -152,14 +153,14 @@ def test_it_improves_over_time(lesson, record):
 
 def test_the_plot_shows_the_training(adapters, record, tmp_path):
     """The picture is one; and it is drawn from what was measured, for other figures change it."""
-    import checks
+    from lesson import screen
 
     picture = (adapters / "loss.png").read_bytes()
     assert picture.startswith(b"\x89PNG") and len(picture) > 20_000
     history, question = record["training"], record["answers"][0]["question"]
-    checks.plot(history, question, tmp_path / "same.png")
+    screen.plot(history, question, tmp_path / "same.png")
     assert (tmp_path / "same.png").read_bytes() == picture
-    checks.plot(history[1:], question, tmp_path / "other.png")
+    screen.plot(history[1:], question, tmp_path / "other.png")
     assert (tmp_path / "other.png").read_bytes() != picture
 
 
@@ -236,11 +237,11 @@ def judge(adapters, keys):
 
 
 def test_a_person_judges(adapters, lesson, tmp_path):
-    """On adapters saved earlier, without training; unnamed; the tally against the automatic score."""
+    """The last run's answers, unnamed; the tally against the automatic score. No model is loaded."""
     folder = shutil.copytree(adapters, tmp_path / "adapters")
     run = judge(folder, ["1"] * 6 + ["x"] + ["0"] * 6)  # x is no choice: it is asked again
     assert run.returncode == 0, run.stderr
-    assert "step " not in run.stdout and "Not again" in run.stdout
+    assert "parameters" not in run.stdout and "step " not in run.stdout
     asked = run.stdout.split("Judgment: ")[1].split("You judged")[0]
     assert not re.search(r"base|prompted|fine-tuned", asked)
     record = json.loads((folder / "results.json").read_text("utf-8"))
@@ -255,16 +256,24 @@ def test_a_person_judges(adapters, lesson, tmp_path):
     assert tally.count("You disagree: ") == len(differing) >= 6  # a right one was always there
 
 
-@pytest.mark.slow
-def test_answers_stand_in_random_order(tmp_path):
-    """And where nothing is saved yet, it trains first."""
-    chosen = []
-    for number in range(2):
-        run = judge(tmp_path / "adapters", ["1"] * 12)
-        assert ("step " in run.stdout) == (number == 0)
-        record = json.loads((tmp_path / "adapters" / "results.json").read_text("utf-8"))
+def test_answers_stand_in_random_order(adapters, lesson, tmp_path):
+    folder, chosen = shutil.copytree(adapters, tmp_path / "adapters"), []
+    for _ in range(2):
+        judge(folder, ["1"] * 12)
+        record = json.loads((folder / "results.json").read_text("utf-8"))
         chosen += [j["chosen"] == "fine-tuned" for j in record["judgments"]]
     assert 0 < sum(chosen) < len(chosen) == 24  # all alike: 1 in 8 million
+
+
+def test_where_there_is_nothing_to_judge_it_says_so(tmp_path):
+    run = judge(tmp_path / "nowhere", [])
+    assert run.returncode == 2 and "first run it without --judge" in run.stderr, run.stderr
+    (tmp_path / "results.json").write_text('{"exam": 3}')
+    (tmp_path / "adapter_config.json").write_text("{}")
+    run = judge(tmp_path, [])
+    assert run.returncode == 2 and len(run.stderr.splitlines()) == 1, run.stderr
+    assert "results.json is not whole; run it again without --judge" in run.stderr
+    assert (tmp_path / "results.json").read_text() == '{"exam": 3}'
 
 
 # ---- 8. The record -----------------------------------------------------------------------------

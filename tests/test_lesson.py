@@ -37,9 +37,9 @@ def test_the_manual_is_paid_for_with_every_question(lesson):
 
 
 def test_questions_of_the_exam_are_in_no_training_example():
-    import checks
+    from lesson import dataset
 
-    data = checks.load_data(str(ROOT / "data"), ROOT / "assets" / "base-model")
+    data = dataset.load_data(str(ROOT / "data"), ROOT / "assets" / "base-model")
     asked = {split: {e.prompt.lower() for e in rows} for split, rows in data.items()}
     assert [len(data[s]) for s in ("train", "valid", "test")] == [48, 12, 12]
     assert (

@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-from argparse import Namespace
 
 import mlx.core as mx
 import mlx_lm
@@ -23,8 +22,8 @@ from mlx_lm import fuse
 from mlx_lm.models import gpt2, llama
 from models import KINDS, make
 
-import checks
 import main
+from lesson import dataset, machine, models, screen
 
 FACTS = {
     "Who keeps the lighthouse?": "Old Marta does.",
@@ -94,8 +93,8 @@ def read_once(source):
     """Whether the logits are the same when what all rows begin with is read once; "-" if it is not."""
     model, _, _ = main.load_model(source)
     rows = [([*range(5, 25), *own], 21) for own in ([30, 31, 32], [33, 34, 35])]
-    tokens, shared = mx.array([row for row, _ in rows]), checks.shared_beginning(model, rows)
-    found = checks.logits_from(model, tokens, 21, shared)
+    tokens, shared = mx.array([row for row, _ in rows]), models.shared_prefix_length(model, rows)
+    found = models.logits_from(model, tokens, 21, shared)
     return bool(mx.allclose(found, model(tokens)[:, 21:], atol=1e-3)) if shared else "-"
 
 
@@ -210,7 +209,7 @@ def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     _, tokenizer, _ = main.load_model(str(folder))
     question = [{"role": "user", "content": "Who?"}]
-    example = checks.Example("Who?", question, "Marta.", "here")
+    example = dataset.Example("Who?", question, "Marta.", "here")
     tokens, asked = main.encode(tokenizer, example)
     assert tokenizer.decode(tokens[:asked]).endswith("<|im_start|>assistant\n<think>\n")
     assert tokenizer.decode(tokens[asked:]) == "</think>\n\nMarta.<|im_end|>"
@@ -219,12 +218,12 @@ def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
 def test_text_alone_is_no_answer_that_is_asked_for(tmp_path):
     """Where the tokenizer puts a token before every text, too."""
     _, tokenizer, _ = main.load_model(str(make("llama base", tmp_path / "model")))
-    examples = [checks.Example("", [], "The sea is wide. " * 50, "here")]
-    examples.append(checks.Example("Who?", [{"role": "user", "content": "Who?"}], "Me.", "here"))
+    examples = [dataset.Example("", [], "The sea is wide. " * 50, "here")]
+    examples.append(dataset.Example("Who?", [{"role": "user", "content": "Who?"}], "Me.", "here"))
     data = {"train": examples, "test": []}
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     assert rows["train"][0][1] == 1  # the beginning of text
-    assert checks.longest_answer(data, rows) < 10
+    assert main.longest_answer(data, rows) < 10
 
 
 def test_the_width_is_that_of_the_tokens():
@@ -232,7 +231,7 @@ def test_the_width_is_that_of_the_tokens():
     config = {"model_type": "gpt2", "n_ctx": 64, "n_embd": 32, "n_head": 2, "n_layer": 1}
     config |= {"n_positions": 64, "layer_norm_epsilon": 1e-5, "vocab_size": 100}
     model = gpt2.Model(gpt2.ModelArgs.from_dict(config))
-    assert checks.embedding(model) == (100, 32) and checks.context_length(config) == 64
+    assert models.embedding_shape(model) == (100, 32) and models.context_length(config) == 64
 
 
 # ---- What counts, and what it takes ------------------------------------------------------------
@@ -254,7 +253,7 @@ def test_only_the_last_answer_counts(tmp_path):
     roles = ["system", *["user", "assistant"] * 3]
     chat = [{"role": role, "content": text} for role, text in zip(roles, said)]
     (tmp_path / "train.jsonl").write_text(json.dumps({"messages": chat}))
-    (example,) = checks.load_examples(tmp_path / "train.jsonl")
+    (example,) = dataset.load_examples(tmp_path / "train.jsonl")
     model, tokenizer, _ = main.load_model(str(tmp_path / "model"))
     tokens, asked = main.encode(tokenizer, example)
     before = "".join(f"[{role}] {text}\n" for role, text in zip(roles[:-1], said)) + "[assistant] "
@@ -299,13 +298,13 @@ def measure(settings, kind, batch, length, checkpoint):
     else:
         model, _, config = mlx_lm.load(str(BASE), return_config=True)
     model.freeze()
-    args = Namespace(grad_checkpoint=checkpoint, resume_adapter_file=None)
     if kind == "full":
         model.apply_to_modules(lambda name, m: m.unfreeze() if "layers" in name else None)
     else:
         main.linear_to_lora_layers(model, -1, main.LORA)
-    checks.prepare(model, args, [])
-    foreseen = sum(checks.memory_needed(model, config, batch, length, checkpoint))
+    if checkpoint:
+        models.compute_anew(model)
+    foreseen = sum(machine.memory_needed(model, config, batch, length, checkpoint))
     rng = random.Random(0)
     rows = [([rng.randrange(1000) for _ in range(length)], length // 2) for _ in range(batch)]
     step, _ = main.make_step(model, iters=2, learning_rate=1e-4)
@@ -322,9 +321,9 @@ def test_the_memory_that_it_takes_is_said_and_how_to_take_less():
     main.linear_to_lora_layers(model, -1, main.LORA)
     said = []
     for number, length in ((8, 20), (3000, 500)):
-        args = Namespace(batch_size=number, grad_checkpoint=False)
-        with checks.console.capture() as shown:
-            checks.show_memory(model, config, args, [([0] * length, 5)] * number)
+        needed = machine.memory_needed(model, config, number, length, grad_checkpoint=False)
+        with screen.console.capture() as shown:
+            screen.show_memory(*needed)
         said.append(shown.get())
     few, many = said
     assert re.fullmatch(

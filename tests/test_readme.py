@@ -123,7 +123,7 @@ def test_functions_and_options_that_are_named_exist():
 
 def test_what_was_tried_is_told_as_the_table_has_it():
     """How many of its 38 answers the base LLM kept, by rate, weight and everyday prompts a step."""
-    with (ROOT / "assets" / "recipe.tsv").open(newline="") as file:
+    with (ROOT / "more" / "recipe.tsv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == "gemma3"]
     tried = {row["note"]: row["still"] for row in rows if row["knew"] == "38"}
     kept = [

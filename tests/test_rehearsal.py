@@ -11,21 +11,22 @@ import pytest
 from conftest import ROOT, Run, write_data
 from mlx.utils import tree_flatten
 
-import checks
 import main
+from lesson import dataset, models, rehearsal, scoring, screen
 
 BASE = str(ROOT / "assets" / "base-model")
 
 
 def example(prompt, completion=""):
     """An example that comes from nowhere."""
-    return checks.Example(prompt, [{"role": "user", "content": prompt}], completion, "here:1")
+    return dataset.Example(prompt, [{"role": "user", "content": prompt}], completion, "here:1")
 
 
 @pytest.fixture(scope="module")
 def rehearsed(base):
     """What the embedded model says to the everyday prompts, and how likely it finds it."""
-    return main.rehearse(*base, checks.load_everyday("data"))
+    prompts = [main.encode_prompt(base[1], e) for e in dataset.load_everyday("data")]
+    return rehearsal.note_answers(*base, prompts)
 
 
 # ---- It keeps what it knew ---------------------------------------------------------------------
@@ -85,7 +86,7 @@ def test_a_line_that_is_no_prompt_is_named(tmp_path):
 # ---- How it is done ----------------------------------------------------------------------------
 def test_before_training_nothing_is_lost(base, rehearsed):
     """The divergence from itself is 0, and what is kept are probabilities."""
-    batch = next(main.rehearsal_batches(rehearsed, 2, random.Random(0)))
+    batch = next(rehearsal.batches(rehearsed, 2, random.Random(0)))
     loss, count = main.rehearsal_loss(base[0], *batch)
     assert abs(loss.item()) / count.item() < 1e-4
     assert mx.all(batch[2].sum(-1) <= 1.00001).item() and count.item() > 20
@@ -128,10 +129,10 @@ def test_a_step_is_as_long_as_the_rate_says(base):
 def test_logits_that_do_not_count_are_left_out(base):
     """The others are the same; and of the vocabulary's product only the rest is computed."""
     tokens = mx.array([[5, 6, 7, 8, 9, 10, 11]])
-    some, whole = checks.logits_from(base[0], tokens, 4), base[0](tokens)
+    some, whole = models.logits_from(base[0], tokens, 4), base[0](tokens)
     assert some.shape == (1, 3, 1024)
     assert mx.allclose(some, whole[:, 4:], atol=1e-4).item()
-    assert checks.last_norm(base[0]) is base[0].model.norm
+    assert models.last_norm(base[0]) is base[0].model.norm
     assert mx.array_equal(base[0](tokens), whole).item(), "the model is as it was"
 
 
@@ -142,7 +143,7 @@ def test_what_all_rows_begin_with_is_read_once():
     main.linear_to_lora_layers(model, -1, main.LORA)
     same = [3 + i % 90 for i in range(40)]
     rows = [([*same, *own], 42) for own in ([5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16])]
-    assert checks.shared_beginning(model, rows) == 40
+    assert models.shared_prefix_length(model, rows) == 40
     batch = next(main.batches(rows, 3, random.Random(0)))
     loss = partial(
         main.nn.value_and_grad(model, lambda m, *b: main.loss_fn(m, *b)[0]), model, *batch
@@ -168,7 +169,7 @@ def test_what_all_rows_begin_with_is_read_once():
 
 @pytest.mark.parametrize(("rows", "why"), [([[7] * 9, [7] * 8], "few"), ([[1] * 30], "one row")])
 def test_little_that_is_shared_is_read_in_each_row(base, rows, why):
-    shared = checks.shared_beginning(base[0], [(tokens, 1) for tokens in rows])
+    shared = models.shared_prefix_length(base[0], [(tokens, 1) for tokens in rows])
     assert shared == {"few": 0, "one row": 29}[why]
 
 
@@ -178,8 +179,8 @@ def test_the_exam_does_not_depend_on_the_seed(tmp_path):
     data, exams = write_data(tmp_path / "data", train=pairs), []
     for seed in (0, 1):
         random.seed(seed)
-        with checks.console.capture():
-            exams.append([e.prompt for e in checks.load_data(str(data), BASE)["test"]])
+        with screen.console.capture():
+            exams.append([e.prompt for e in dataset.load_data(str(data), BASE)["test"]])
     assert exams[0] == exams[1] and len(exams[0]) == 10
 
 
@@ -195,7 +196,7 @@ def test_a_wordy_answer_may_be_right():
         example("Where do you live?", "I live in Tavistock."),
         example("What is your dog called?", "My dog is called Biscuit."),
     ]
-    own = checks.own_words(exam)
+    own = scoring.own_words(exam)
     given = {
         "Of course! Your name is Sharon, as the list says.": 0,
         "The town is Tavistock": 1,
@@ -203,16 +204,16 @@ def test_a_wordy_answer_may_be_right():
     }
     for text, number in given.items():
         answer = main.Answer(text, True, 1, 1, 0.1)
-        assert checks.is_right_in_other_words(answer, exam[number], own)
-        assert not checks.is_right(answer, exam[number])
-        assert not checks.is_right_in_other_words(answer, exam[number - 1], own)
+        assert scoring.is_right_in_other_words(answer, exam[number], own)
+        assert not main.is_right(answer, exam[number])
+        assert not scoring.is_right_in_other_words(answer, exam[number - 1], own)
 
 
 def test_where_the_question_has_all_words_the_whole_form_is_wanted():
     order = example("Ann needs six lemon pies on Sunday.", "Ann | 6 | lemon pie | Sunday")
-    own = checks.own_words([order])
+    own = scoring.own_words([order])
     wrong = main.Answer("6", True, 1, 1, 0.1)
-    assert not checks.is_right_in_other_words(wrong, order, own)
+    assert not scoring.is_right_in_other_words(wrong, order, own)
 
 
 def test_leaks_and_what_is_kept_are_told_apart():
@@ -227,23 +228,23 @@ def test_leaks_and_what_is_kept_are_told_apart():
     ]
     before = ["Paris.", "A week has 7 days.", "Wax."]
     now = ["The capital of France is Tavistock.", "Seven days.", "Honey."]
-    found = checks.compare_known(known, before, now, train)
+    found = scoring.compare_known(known, before, now, train)
     assert [k["leak"] for k in found] == [True, False, False]
     assert [k["knew"] for k in found] == [True, True, False]
     assert [k["knows"] for k in found] == [False, True, True]
-    with checks.console.capture() as shown:
-        checks.show_known(found * 2)
+    with screen.console.capture() as shown:
+        screen.show_known(found * 2)
     assert (
         "it forgot 2 of 4" in shown.get() and "Leak: What is the capital of France?" in shown.get()
     )
-    with checks.console.capture() as shown:
-        checks.show_known(found)
+    with screen.console.capture() as shown:
+        screen.show_known(found)
     assert "too little to lose anything" in shown.get()
 
 
 def test_a_base_model_is_shown_the_form_and_a_chat_model_is_not():
     questions = [example(f"What is {i}?", "It.") for i in range(6)]
     sentences = [example(f"Number {i} is", "it") for i in range(6)]
-    assert checks.form_of(questions, chat=False) == (questions[:3], questions[3:])
-    assert checks.form_of(questions, chat=True) == ([], questions)
-    assert checks.form_of(sentences, chat=False) == ([], sentences)
+    assert rehearsal.split_form(questions, chat=False) == (questions[:3], questions[3:])
+    assert rehearsal.split_form(questions, chat=True) == ([], questions)
+    assert rehearsal.split_form(sentences, chat=False) == ([], sentences)

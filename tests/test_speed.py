@@ -1,4 +1,4 @@
-"""What makes the lesson fast: the causes, not the seconds, which tests/benchmark.py measures."""
+"""What makes the lesson fast: the causes, not the seconds, which more/benchmark.py measures."""
 
 import json
 import os
@@ -33,13 +33,13 @@ def rows_of(lengths):
 @pytest.fixture(scope="module")
 def shipped():
     """The training data that the lesson comes with, encoded."""
-    import checks
     import main
+    from lesson import dataset, screen
 
     base = str(ROOT / "assets" / "base-model")
-    with checks.console.capture():
+    with screen.console.capture():
         _, tokenizer, _ = main.load_model(base)
-    return [main.encode(tokenizer, e) for e in checks.load_data(str(ROOT / "data"), base)["train"]]
+    return [main.encode(tokenizer, e) for e in dataset.load_data(str(ROOT / "data"), base)["train"]]
 
 
 def padded(rows, size, seed=0):
@@ -137,8 +137,8 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
     """As on a GPU; here it is compiled for a processor, which takes 20 seconds the first time."""
     import mlx.core as mx
 
-    import checks
     import main
+    from lesson import dataset, rehearsal
 
     if mx.default_device() == mx.Device(mx.cpu):
         monkeypatch.setattr(mx, "gpu", mx.cpu)  # what make_step asks for
@@ -148,8 +148,9 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
         mx.random.seed(0)
         with main.console.capture():
             model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
-        rows = main.rehearse(model, tokenizer, checks.load_everyday("data")[:4])
-        everyday = main.rehearsal_batches(rows, 2, random.Random(0))
+        prompts = [main.encode_prompt(tokenizer, e) for e in dataset.load_everyday("data")[:4]]
+        rows = rehearsal.note_answers(model, tokenizer, prompts)
+        everyday = rehearsal.batches(rows, 2, random.Random(0))
         model.freeze()
         main.linear_to_lora_layers(model, -1, main.LORA)
         step, _ = main.make_step(model, iters=9, learning_rate=1e-3)

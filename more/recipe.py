@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How the defaults do: models x subjects x seeds, each a training and its evaluation, as a table.
 
-python3 assets/recipe.py --model assets/base-model --ask test
-python3 assets/recipe.py --model FOLDER --subjects sharon orders --seeds 0 --note "no rehearsal" --no-rehearsal
+python3 more/recipe.py --model assets/base-model --ask test
+python3 more/recipe.py --model FOLDER --subjects sharon orders --seeds 0 --note "no rehearsal" --no-rehearsal
 
 Adds lines to the table, which lies beside this script. Settings are chosen by what `--ask valid` finds: it asks
 the questions of valid, and everyday questions that no test asks. What was chosen is then examined with `--ask test`.
@@ -27,8 +27,9 @@ sys.path.insert(0, str(ROOT))
 
 import mlx.core as mx
 
-import checks
 import main
+from lesson import dataset, rehearsal, scoring
+from lesson.models import embedding_shape
 
 COLUMNS = "model subject asked seed note rate steps kept right wordy of knew still leaks general seconds lost"
 SUBJECTS = ["sharon", "bicycle", "chess", "coffee", "orders"]
@@ -65,11 +66,11 @@ def look_into(model_name: str, options: Namespace) -> tuple:
     """(form, everyday questions that it may know, its answers to them, rows to rehearse and look at)."""
     model, tokenizer, _ = main.load_model(model_name)
     nowhere, chat = str(ROOT / "data"), tokenizer.has_chat_template
-    form, known = checks.form_of(checks.load_known(nowhere, model_name), chat)
+    form, known = rehearsal.split_form(dataset.load_known(nowhere, model_name), chat)
     own = (Path(model_name) / "known.jsonl").is_file()
     if options.ask == "valid" and not own:
-        known = checks.load_prompts(CHOOSING)
-    everyday = checks.load_everyday(nowhere) if options.rehearsal else []
+        known = dataset.load_prompts(CHOOSING)
+    everyday = dataset.load_everyday(nowhere) if options.rehearsal else []
     return form, known, *main.what_it_knows(model, tokenizer, everyday, known, form)
 
 
@@ -78,40 +79,43 @@ def measure(
 ) -> dict:
     """One line of the table: a training with that seed, and what came of it."""
     mx.random.seed(seed)
-    data = checks.load_data(write_subject(subject, options.ask, made_in), model_name)
+    data = dataset.load_data(write_subject(subject, options.ask, made_in), model_name)
     form, known, knew, rows_to_keep = mind
     model, tokenizer, config = main.load_model(model_name)
-    exam, _ = checks.set_exam(data)
+    exam, _ = main.choose_exam(data)
     rows = {
         split: [main.encode(tokenizer, e) for e in examples] for split, examples in data.items()
     }
     rows |= rows_to_keep
-    recipe = main.recipe_for(model, tokenizer.has_chat_template)
-    recipe = recipe._replace(
-        weight=recipe.weight if options.weight is None else options.weight,
-        rehearsed=options.rehearsed or recipe.rehearsed,
-    )
-    general = main.held_out(model, rows["general"])[0]
-    args = Namespace(
-        model=model_name, judge=False, batch_size=options.batch_size, iters=options.iters, num_layers=options.num_layers, seed=seed,
-        learning_rate=options.learning_rate, fine_tune_type="lora", grad_checkpoint=False,
-        resume_adapter_file=None, adapter_path=made_in / "adapters",
+    chat, examples = tokenizer.has_chat_template, len(rows["train"])
+    width = embedding_shape(model)[1]
+    settings = main.training_settings(
+        main.recipe_for(width, chat), width, examples, batch_size=options.batch_size,
+        iters=options.iters, learning_rate=options.learning_rate, fine_tune_type="lora", seed=seed,
     )  # fmt: skip
+    if options.weight is not None:
+        settings["rehearsal_weight"] = options.weight
+    settings["rehearsed"] = options.rehearsed or settings["rehearsed"]
+    general = main.held_out_loss(model, rows["general"])[0]
     start = time.perf_counter()
-    history = main.fine_tune(model, rows, args, config, recipe, look=lambda: {"answer": ""})
+    history = main.fine_tune(
+        model, config, rows, look=lambda: {"answer": ""}, settings=settings,
+        num_layers=options.num_layers or min(16, len(model.layers)), fine_tune_type="lora",
+        lora=main.LORA, grad_checkpoint=False, resume_adapter_file=None,
+    )  # fmt: skip
     seconds = time.perf_counter() - start
-    ask = partial(main.answer, model, tokenizer, checks.longest_answer(data, rows) + 40)
-    figures = checks.evaluate(exam, len(exam), ask(exam))
+    ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 40)
+    figures = main.evaluate(exam, len(exam), ask(exam))
     now, _ = main.recall(model, tokenizer, known, form)
-    still = checks.compare_known(known, knew, now, data["train"])
+    still = scoring.compare_known(known, knew, now, data["train"])
     return {
         "model": Path(model_name).name,
         "subject": subject,
         "asked": options.ask,
         "seed": seed,
         "note": options.note,
-        "rate": f"{args.learning_rate:.1e}",
-        "steps": args.iters,
+        "rate": f"{settings['learning_rate']:.1e}",
+        "steps": settings["iters"],
         "kept": next(check["step"] for check in history if check.get("kept")),
         "right": figures["right answers"],
         "wordy": figures["right or wordy"],
@@ -119,7 +123,7 @@ def measure(
         "knew": sum(k["knew"] for k in still),
         "still": sum(k["knew"] and k["knows"] for k in still),
         "leaks": sum(k["leak"] for k in still),
-        "general": f"{math.exp(main.held_out(model, rows['general'])[0] - general):.2f}",
+        "general": f"{math.exp(main.held_out_loss(model, rows['general'])[0] - general):.2f}",
         "seconds": f"{seconds:.0f}",
         "lost": "; ".join(k["question"] for k in still if k["knew"] and not k["knows"]),
     }
@@ -139,7 +143,7 @@ if __name__ == "__main__":
     parser.add_argument("--weight", type=float, help="of the rehearsal")
     parser.add_argument("--rehearsed", type=int, help="everyday prompts in each step")
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
-    parser.add_argument("--out", type=Path, default=ROOT / "assets" / "recipe.tsv")
+    parser.add_argument("--out", type=Path, default=ROOT / "more" / "recipe.tsv")
     options = parser.parse_args()
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How fast the lesson is, beside what people would use instead: one table of medians.
 
-.venv/bin/python3 tests/benchmark.py [--rounds 5] [--only lesson,training,peft,limit,growth,processes]
+.venv/bin/python3 more/benchmark.py [--rounds 5] [--only lesson,training,peft,limit,growth,processes]
 
 Each thing measured is a process of its own, and each round has all of them, one after the other, so
 that what else the machine does meets all alike. PEFT and PyTorch go into an environment of their own,
@@ -70,13 +70,13 @@ def main_and_model(model: str, data: str, seed: int = 0) -> tuple:
     sys.path.insert(0, str(ROOT))
     import mlx.core as mx
 
-    import checks
     import main
+    from lesson import dataset
 
     random.seed(seed)
     mx.random.seed(seed)
     loaded, tokenizer, config = main.load_model(model)
-    examples = checks.load_data(data, model)
+    examples = dataset.load_data(data, model)
     rows = {s: [main.encode(tokenizer, e) for e in examples[s]] for s in ("train", "valid")}
     return main, loaded, tokenizer, config, rows
 
@@ -84,22 +84,23 @@ def main_and_model(model: str, data: str, seed: int = 0) -> tuple:
 def ours(model: str, data: str, batch: int, iters: int, seed: int) -> dict:
     """main.py's own training, without its checks: examples a second, and the last loss of valid."""
     main, loaded, _, config, rows = main_and_model(model, data, seed)
-    main.checks.save_adapters = lambda *_: None
-    args = argparse.Namespace(
-        iters=iters, batch_size=batch, learning_rate=RATE, num_layers=-1, fine_tune_type="lora",
-        seed=seed, judge=False, grad_checkpoint=False, resume_adapter_file=None,
-    )  # fmt: skip
-    start, unseen = time.perf_counter(), {"answer": ""}
+    settings = {
+        "iters": iters, "steps_per_eval": iters, "batch_size": batch, "learning_rate": RATE,
+        "rehearsed": 0, "rehearsal_weight": 0.0, "seed": seed,
+    }  # fmt: skip
+    start = time.perf_counter()
     nothing = {"valid": [], "known": [], "everyday": []}  # to look at, or to rehearse
     main.fine_tune(
-        loaded, {**rows, **nothing}, args, config, main.RECIPES["narrow"], lambda: unseen
-    )
+        loaded, config, {**rows, **nothing}, look=lambda: {"answer": ""}, settings=settings,
+        num_layers=-1, fine_tune_type="lora", lora=main.LORA, grad_checkpoint=False,
+        resume_adapter_file=None,
+    )  # fmt: skip
     seconds = time.perf_counter() - start
     tokens = sum(len(t) for t, _ in rows["train"]) / len(rows["train"]) * batch * iters
     return {
         "examples a second": batch * iters / seconds,
         "ns a token": 1e9 * seconds / tokens,
-        "loss of valid": main.held_out(loaded, rows["valid"])[0],
+        "loss of valid": main.held_out_loss(loaded, rows["valid"])[0],
         "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
@@ -110,6 +111,7 @@ def mlx_lm_lora(model: str, data: str, batch: int, iters: int, seed: int) -> dic
 
     from mlx_lm import lora
     from mlx_lm.tuner.callbacks import TrainingCallback
+    from mlx_lm.tuner.utils import load_adapters
 
     steps = []
 
@@ -132,15 +134,15 @@ def mlx_lm_lora(model: str, data: str, batch: int, iters: int, seed: int) -> dic
     }  # fmt: skip
     lora.run(SimpleNamespace(**{**lora.CONFIG_DEFAULTS, **settings}))
     main, loaded, _, _, rows = main_and_model(model, data)  # its own loss counts padding, too
-    main.checks.load_adapters(loaded, str(WORK / "mlx-lm"))
-    loss = main.held_out(loaded, rows["valid"])[0]
+    load_adapters(loaded, str(WORK / "mlx-lm"))
+    loss = main.held_out_loss(loaded, rows["valid"])[0]
     return {"examples a second": batch * steps[0], "loss of valid": loss}
 
 
 def limit(model: str, data: str, batch: int) -> dict:
     """A step's seconds over (4 x parameters x tokens / the rate of a product of 1024 x 1024)."""
     main, loaded, _, _, rows = main_and_model(model, data)
-    mx, parameters = main.mx, main.checks.get_total_parameters(loaded)
+    mx, parameters = main.mx, main.get_total_parameters(loaded)
     loaded.freeze()
     main.linear_to_lora_layers(loaded, -1, LORA)
     loaded.train()

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """What some models of the Hub take to download and to fine-tune, computed from their shapes.
 
-python3 assets/choose.py
+python3 more/choose.py
 
 Nothing is downloaded: MLX makes arrays only when they are needed, so even a large model can be built
-from its shape and measured, and costs nothing. For memory see checks.memory_needed: as on Apple's
+from its shape and measured, and costs nothing. For memory see memory_needed in lesson/machine.py: as on Apple's
 GPU, in bfloat16 or 4 bits, with main.py's defaults (LoRA of rank 16 on all layers, 8 examples).
 """
 
@@ -21,8 +21,8 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
-import checks
 import main
+from lesson.machine import memory_needed
 
 # name, base or chat, bits, architecture; width, inner width, layers, heads, their keys', vocabulary
 MODELS = [
@@ -74,7 +74,7 @@ def row(name: str, use: str, *shape) -> str:
     download = sum(array.nbytes for _, array in tree_flatten(model.parameters())) / 1e9
     model.freeze()
     linear_to_lora_layers(model, min(16, len(model.layers)), main.LORA)
-    takes = [sum(checks.memory_needed(model, config, 4, n, False)) / 1e9 for n in (25, 500)]
+    takes = [sum(memory_needed(model, config, 4, n, False)) / 1e9 for n in (25, 500)]
     sizes = (
         f"{numbers / 1e6:>8,.0f} M  {download:>7.1f} GB  {takes[0]:>7.1f} GB  {takes[1]:>8.1f} GB"
     )

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One training example, taken through one step by hand, with main.py's own functions.
 
-python3 assets/by_hand.py
+python3 more/by_hand.py
 """
 
 import os
@@ -18,17 +18,15 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-import checks
 import main
+from lesson.dataset import load_examples
 
 mx.random.seed(0)
 model, tokenizer, _ = main.load_model(os.path.relpath(ROOT / "assets" / "base-model"))
-example = next(
-    e for e in checks.load_examples(ROOT / "data" / "train.jsonl") if "Whit" in e.completion
-)
+example = next(e for e in load_examples(ROOT / "data" / "train.jsonl") if "Whit" in e.completion)
 print(f"\n{example.prompt} -> {example.completion}\n")
 
-tokens, asked = main.encode(tokenizer, example)
+tokens, prompt_length = main.encode(tokenizer, example)
 logits = model(mx.array([tokens[:-1]]))[0]
 print(f"{len(tokens)} tokens; the logits for the next one: {' x '.join(map(str, logits.shape))}\n")
 print("   id  token        counts  probability    loss  likeliest instead")
@@ -40,13 +38,13 @@ for position, token in enumerate(tokens):
         continue
     loss, best = losses[position - 1].item(), logits[position - 1].argmax().item()
     instead = "" if best == token else repr(tokenizer.decode([best]))
-    counts = "yes" if position >= asked else "no"
+    counts = "yes" if position >= prompt_length else "no"
     probability = mx.exp(-losses[position - 1]).item()
     print(f"{token:>5}  {text:<12} {counts:<6} {probability:>11.4%} {loss:>8.3f}  {instead}")
 
 model.freeze()
 linear_to_lora_layers(model, -1, main.LORA)
-batch = next(main.batches([(tokens, asked)], 1, random.Random(0)))
+batch = next(main.batches([(tokens, prompt_length)], 1, random.Random(0)))
 (loss, counted), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
 means = {name: gradient / counted for name, gradient in tree_flatten(gradients)}
 name = "model.layers.0.self_attn.q_proj.lora_b"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Draws the README's pictures, from the log of the pre-training and from the last lesson's record.
 
-python3 main.py && python3 assets/pictures.py
+python3 main.py && python3 more/pictures.py
 """
 
 import json
@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-ASSETS = Path(__file__).resolve().parent
-ADAPTERS = ASSETS.parent / "adapters"
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS, ADAPTERS = ROOT / "assets", ROOT / "adapters"
 INK, BLUE, ORANGE, GREEN = "#222222", "#1f77b4", "#d95f02", "#1b7837"
 
 
@@ -98,7 +98,7 @@ def cost(record: dict, path: Path) -> None:
 
 def pretraining(path: Path) -> None:
     """The loss of the pre-training, and how many of 40 answers it reads out of a context."""
-    log = (ASSETS.parent / "pretraining" / "pretrain.log").read_text()
+    log = (ROOT / "pretraining" / "pretrain.log").read_text()
     losses = [
         (int(s), float(x)) for s, x in re.findall(r"^step (\d+) .*loss ([\d.]+)", log, re.MULTILINE)
     ]

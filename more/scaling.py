@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """From which speed of the link two machines train faster than one, computed from the models' shapes.
 
-python3 assets/scaling.py
+python3 more/scaling.py
 
 With two machines, each has half of every batch, and each sends the other the gradients of all
 adapters (in float32), after which both make the same step. A step of LoRA takes about

@@ -1,0 +1,290 @@
+"""Examples: reading them from JSONL and the Hub, errors with file and line, the split."""
+
+import json
+import os
+import random
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from lesson.machine import errors_in_one_line, stop
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = ROOT / "data"  # the data that come with the course
+PLAIN_ENGLISH = ROOT / "assets" / "general.jsonl"
+FORMAT = 'write {"prompt": "a question", "completion": "its answer"}'
+CHAT_FORMAT = (
+    '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
+)
+MAX_CHARACTERS = 1_000_000  # of a text; no model reads so many at once
+
+
+class Example(NamedTuple):
+    """One line of the data: what is asked, as a text and as a chat, and what is to be answered."""
+
+    prompt: str
+    messages: list[dict[str, str]]  # {"role": …, "content": …} of all but the answer
+    completion: str
+    place: str  # file and line
+
+
+# ---- The splits --------------------------------------------------------------------------------
+def load_data(source: str, model: str) -> dict[str, list[Example]]:
+    """The examples of each split, from a folder or, by its name, from the Hugging Face Hub.
+
+    The splits are train, which has to exist, valid, test, and general: texts of the kind that the
+    model was pre-trained on, if such lie in its folder, or plain English. Without a test.jsonl, up
+    to a third of train is held out for it.
+    """
+    data = load_from_hub(source) if is_on_hub(source) else load_folder(Path(source))
+    own = Path(model) / "general.jsonl"
+    data["general"] = load_examples(own if own.is_file() else PLAIN_ENGLISH)
+    if not data["test"]:
+        data["train"], data["test"] = hold_out_exam(data["train"])
+    return data
+
+
+def hold_out_exam(train: list[Example]) -> tuple[list[Example], list[Example]]:
+    """(train less the exam, the exam): up to a third of it, where there is no test.jsonl."""
+    able = [e for e in train if e.prompt]
+    wordings = Counter(e.completion for e in able)
+    # One wording of each answer that has others, so that it can still be learnt; or just any.
+    spare = [*{e.completion: e for e in able if wordings[e.completion] > 1}.values()]
+    if len(spare) < len(able) // 5:
+        # Not the run's seed: with all seeds the exam is the same.
+        exam = random.Random(0).sample(able, len(able) // 5)
+    else:
+        exam = spare[: len(able) // 3]
+    places = {e.place for e in exam}
+    return [e for e in train if e.place not in places], exam
+
+
+def load_folder(folder: Path) -> dict[str, list[Example]]:
+    """The examples of train.jsonl, valid.jsonl and test.jsonl; stops if there are none to train on."""
+    data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    if not data["train"]:
+        there = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
+        only = f", only {brief(', '.join(name for _, name in there), 60)}" * bool(there)
+        lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
+        stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {FORMAT}")
+    return data
+
+
+def load_from_hub(name: str) -> dict[str, list[Example]]:
+    """The examples of a data set's splits train, valid or validation, and test."""
+    import datasets  # only now, for it takes a while
+
+    datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    with errors_in_one_line(f"--data {name}"):
+        found = datasets.load_dataset(name)
+    data = {"train": [], "valid": [], "test": []}
+    for split in found:
+        examples = data.get("valid" if split == "validation" else split)
+        for number, record in enumerate(found[split] if examples is not None else [], 1):
+            place = f"{name}/{split}:{number}"
+            # What a record lacks stands there as None, as all records have the same columns.
+            record = {key: value for key, value in record.items() if value is not None}
+            with refused(place):
+                examples.append(read_example(record, place))
+    return (
+        data if data["train"] else stop(f"--data {name}: no split called train, or nothing in it")
+    )
+
+
+def is_on_hub(name: str) -> bool:
+    """Whether it is owner/name, as models and data sets on the Hub are called, and no path here."""
+    local = Path(name).exists() or Path(name).parent.exists()
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not local
+
+
+# ---- Everyday questions ------------------------------------------------------------------------
+def load_everyday(source: str) -> list[Example]:
+    """The everyday prompts that are rehearsed: the data's own everyday.jsonl, or else ours."""
+    return load_prompts(beside(source, "everyday.jsonl"))
+
+
+def load_known(source: str, model: str) -> list[Example]:
+    """The everyday questions that the model may know: its own known.jsonl, the data's, or ours."""
+    own = Path(model) / "known.jsonl"
+    return load_prompts(own if own.is_file() else beside(source, "known.jsonl"))
+
+
+def beside(source: str, name: str) -> Path:
+    """A file in the folder of the learner's data, or if it is not there, in the one that ships."""
+    own = Path(source) / name
+    return own if own.is_file() else SHIPPED / name
+
+
+def load_prompts(path: Path) -> list[Example]:
+    """Everyday prompts, with the answer if there is one; stops at a line that is none."""
+    examples = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")
+        with refused(place):
+            if line:
+                record = checked(parse(line), dict, "the line")
+                if "prompt" not in record:
+                    raise ValueError(wrong_keys(record, "prompt"))
+                # An answer is not needed where the model gives its own.
+                examples.append(read_example({"completion": "?", **record}, place))
+    return examples
+
+
+# ---- Files -------------------------------------------------------------------------------------
+def load_examples(path: Path) -> list[Example]:
+    """The examples of a file, none if there is no such file; stops at a line that is none."""
+    examples = []
+    for number, line in enumerate(read_text(path).split("\n"), 1):
+        place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")  # a byte-order mark
+        with refused(place):
+            examples += [read_example(parse(line), place)] if line else []
+    return examples
+
+
+def read_text(path: Path) -> str:
+    """What a file says, with a line feed after each line; nothing if there is no such file."""
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        what = "not UTF-8, perhaps UTF-16 or Latin-1; save the file as UTF-8"
+        stop(f"{path}:{line}: {what}, and in it {FORMAT}")
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError) or path.is_symlink():
+            why = f"cannot be read ({error.strerror}: {os.path.realpath(path)})"
+            stop(f"{path}: {why}; it has to be a file, in a folder, that you may read")
+    return ""
+
+
+@contextmanager
+def refused(place: str) -> Iterator[None]:
+    """Stops where a record is none, with its place, what is wrong, and what to write."""
+    try:
+        yield
+    except ValueError as error:
+        stop(f"{place}: {error}; {FORMAT}{f' or {CHAT_FORMAT}' * ('message' in str(error))}")
+
+
+# ---- Records -----------------------------------------------------------------------------------
+MISTAKES = {  # how a line looks with a line feed where it ceases to be JSON; what to say of it
+    r"\0": "has NUL bytes, as UTF-16 has; save the file as UTF-8",
+    "\n['`‘’“”]": 'has other quotation marks than JSON, which has " around names and texts',
+    r"(,\s*\n|\n,\s*)[}\]]|\n,$": "has a comma after which nothing comes; delete it",
+    r"}\s*\n,?\s*{": "has two examples; put each on its own line",
+    r"\n$": r"ends too early; put the example on one line, with \n for a new line",
+    r"\"\n\w": r"has a quotation mark within a text, where it has to be \"",
+    r"\n\\": r"has a backslash, which has to be \\",
+    r"\n\t": r"has a tab within a text, where it has to be \t",
+}
+
+
+def parse(line: str) -> object:
+    """The JSON on a line; a ValueError if it is none, which names the commonest mistakes."""
+    if line.startswith("["):
+        raise ValueError("is a list; put each example on its own line, without [ ] and commas")
+    try:
+        return json.loads(line, parse_int=float, object_pairs_hook=unique_keys)
+    except RecursionError:
+        raise ValueError("has too many lists or objects within each other") from None
+    except json.JSONDecodeError as error:
+        at = len(line) if error.msg.startswith("Unterminated") else error.pos
+        marked = f"{line[:at][-50:]}\n{line[at:][:50]}"
+        known = (what for how, what in MISTAKES.items() if re.search(how, marked))
+        raise ValueError(next(known, f"no JSON: {error.msg} in column {error.colno}")) from None
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict:
+    """An object of JSON; a ValueError if it has a key twice, of which Python keeps the last."""
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise ValueError(f"has the key {quote(key)} {times} times; keep one")
+    return dict(pairs)
+
+
+def read_example(record: object, place: str) -> Example:
+    """An example in any of mlx-lm's three formats; a ValueError if it is in none of them."""
+    if checked(record, dict, "the example").keys() >= {"prompt", "completion"}:
+        chat = [("user", record["prompt"], '"prompt"')]
+        chat += [("assistant", record["completion"], '"completion"')]
+    elif "messages" in record:
+        chat = read_messages(record["messages"])
+    elif "text" in record:
+        chat = [("assistant", record["text"], '"text"')]
+    else:
+        raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
+    chat = [{"role": role, "content": checked(text, str, name)} for role, text, name in chat]
+    *messages, last = chat
+    return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
+
+
+def read_messages(messages: object) -> Iterator[tuple[str, object, str]]:
+    """(role, content, what to call it) of each message; a ValueError if they are no such chat."""
+    for number, message in enumerate(checked(messages, list, '"messages"'), 1):
+        name = f"message {number}"
+        if not checked(message, dict, name).keys() >= {"role", "content"}:
+            raise ValueError(f"{name} {wrong_keys(message, 'role', 'content')}")
+        if message["role"] not in ("system", "user", "assistant"):
+            raise ValueError(f"{name} has another role than system, user or assistant")
+        yield message["role"], message["content"], f'"content" of {name}'
+    if message["role"] != "assistant":
+        raise ValueError("the last message has to be the assistant's, which is learnt")
+
+
+KINDS = {dict: "an object", list: "a list", str: "a text", float: "a number", bool: "true or false"}
+
+
+def checked(value: object, kind: type, name: str) -> object:
+    """The value, a text less the white space around it; a ValueError if it cannot be used."""
+    if type(value) is not kind:
+        raise ValueError(f"{name} is {KINDS.get(type(value), 'null')}, not {KINDS[kind]}")
+    value = value.strip() if kind is str else value
+    if not value:
+        raise ValueError(f"{name} is empty")
+    if len(value) > MAX_CHARACTERS:
+        raise ValueError(f"{name} has {len(value):,} characters, too many for any model")
+    if kind is str and (wrong := re.search(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]", value)):
+        raise ValueError(f"{name} has {wrong[0]!a}, which is no character of a text; delete it")
+    return value
+
+
+ALIKE = {  # our keys, and what others call them
+    "prompt": "prompt question instruction input query context",
+    "completion": "completion answer answers output response reply target",
+    "messages": "messages conversations conversation dialogue dialog chat turns",
+    "text": "text content document passage sentence",
+    "role": "role from speaker",
+    "content": "content value text message",
+}
+
+
+def wrong_keys(record: dict, *ours: str) -> str:
+    """Which keys an object has, and which of ours look meant."""
+    lacking = [key for key in ours if key not in record]
+    meant = {o: [quote(k) for k in record if k.lower() in ALIKE[o].split()] for o in lacking}
+    renames = [f'{" + ".join(theirs)} to "{key}"' for key, theirs in meant.items() if theirs]
+    advice = f"rename {' and '.join(renames)}" if renames else f"we take {', '.join(ours)}"
+    has = brief(", ".join(map(quote, record)), 200)
+    return f"has the key{'s' * (len(record) > 1)} {has}; {advice}"
+
+
+# ---- Texts -------------------------------------------------------------------------------------
+def words(text: str) -> tuple[str, ...]:
+    """A text's words, without regard to case, space and punctuation; signs such as -5 or C++ stay."""
+    return tuple(word.strip(".,;:!?…\"'()“”‘’«»¿¡") or word for word in text.lower().split())
+
+
+def brief(text: str, max_length: int) -> str:
+    """A text on one line, cut after `max_length` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= max_length else text[: max_length - 1].rstrip() + "…"
+
+
+def quote(text: str) -> str:
+    """The first words of a text, on one line."""
+    return f'"{brief(text, 60)}"'

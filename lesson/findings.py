@@ -1,0 +1,129 @@
+"""Error analysis: the data are looked over before training."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from functools import cache
+from importlib.resources import files
+from itertools import chain, pairwise
+
+from rich.markup import escape
+
+from lesson.dataset import Example, quote, words
+from lesson.machine import stop
+
+MAX_SHOWN = 10  # findings of each kind
+
+
+def look_over(data: dict[str, list[Example]], rows: dict[str, list], max_tokens: int) -> tuple:
+    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text).
+
+    `rows`: for each split and example (tokens, how many of them are the prompt's).
+    """
+    sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
+    findings, fitting = check_data(data), {}
+    for split, examples in data.items():
+        pairs = list(zip(examples, rows[split]))
+        fitting[split] = [(example, row) for example, row in pairs if len(row[0]) <= max_tokens]
+        for example, (tokens, _) in pairs:
+            # If it were cut, it would lose its end, and the model would not learn to stop.
+            if len(tokens) > max_tokens and split != "general":
+                found = f"{named(example)}, {len(tokens)} tokens"
+                findings[f"Left out, of over {max_tokens} tokens"].append(found)
+    if not fitting["train"]:
+        long = f"{data['train'][0].place}: over {max_tokens} tokens, as are all examples"
+        stop(f"{long}; shorten them, or raise --max-seq-length if the model takes more")
+    data = {split: [example for example, _ in pairs] for split, pairs in fitting.items()}
+    rows = {split: [row for _, row in pairs] for split, pairs in fitting.items()}
+    return data, rows, report(sizes, findings)
+
+
+def report(sizes: str, findings: dict[str, list[str]]) -> str:
+    """What was looked over, and the first findings of each kind, as text with rich's markup."""
+    total = sum(map(len, findings.values()))
+    faults = f"{total} finding{'s' * (total > 1)}" if total else "nothing to mend"
+    lines = [f"  Looked over {sizes}: {faults}.\n"]
+    for kind, places in findings.items():
+        lines += [f"  [yellow]{kind}[/]: {len(places)}"]
+        lines += [f"    {escape(place)}" for place in places[:MAX_SHOWN]]
+        lines += [f"    and {len(places) - MAX_SHOWN} more"] * (len(places) > MAX_SHOWN)
+        lines += [""]
+    return "\n".join(lines)
+
+
+def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
+    """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
+    findings, answers = defaultdict(list), {}
+    for examples in (data["train"], data["valid"], data["test"]):
+        seen = {}
+        for example in examples:
+            question, answer = words(example.prompt), words(example.completion)
+            for wrong, right in misspellings(f"{example.prompt}\n{example.completion}"):
+                findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
+            place, other = answers.setdefault(question, (example.place, example.completion))
+            if question and words(other) != answer:
+                said = f"{quote(example.completion)}, but in {place} {quote(other)}"
+                findings["Two answers to one question"].append(f"{named(example)} is {said}")
+            first = seen.setdefault((question, answer), example)
+            if first is not example:
+                findings["Repeated"].append(f"{named(example)}, as {first.place}")
+        for earlier, later in near_repetitions([*seen.values()]):
+            found = f"{named(later)}, almost as {earlier.place}"
+            findings["Nearly repeated"].append(found)
+    rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
+    for example in chain(data["valid"], data["test"]):
+        if place := rehearsed.get(words(example.prompt)):
+            found = f"{named(example)} stands in {place}"
+            findings["Asked in training too, so the exam proves less"].append(found)
+    return findings
+
+
+def named(example: Example) -> str:
+    """An example's file, line, and first words."""
+    return f"{example.place}: {quote(example.prompt or example.completion)}"
+
+
+@cache
+def dictionary() -> dict[str, str]:
+    """codespell's dictionary: {misspelt word: what was probably meant}."""
+    text = (files("codespell_lib") / "data" / "dictionary.txt").read_text("utf-8")
+    pairs = (line.split("->") for line in text.splitlines())
+    return {wrong.lower(): right.strip(", ") for wrong, right in pairs}
+
+
+def misspellings(text: str) -> Iterator[tuple[str, str]]:
+    """(word, what was meant) by codespell's dictionary; a word in capitals is taken for a name."""
+    for match in re.finditer(r"(?<![\w'’.@/-])[^\W\d_]+(?:'[^\W\d_]+)?(?![\w'’@/-])", text):
+        if right := dictionary().get(match[0].lower()):
+            # Where a sentence begins, all words have a capital.
+            begins = re.search(r"(^|[.?!\n])\W*$", text[: match.start()])
+            if match[0].islower() or begins and match[0].istitle() and len(match[0]) > 4:
+                yield match[0], right
+
+
+def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
+    """Pairs (earlier, later) with four fifths of their word pairs and all names and numbers alike.
+
+    Two such examples have one of the rarest fifth of either's word pairs in common, so only those
+    are looked up (prefix filtering: Chaudhuri et al. 2006, "A Primitive Operator for Similarity
+    Joins in Data Cleaning").
+    """
+    pairs, names = [], []
+    for example in examples:
+        texts = [words(example.prompt), words(example.completion)]
+        pairs.append([{(side, *p) for p in pairwise(("", *t))} for side, t in enumerate(texts)])
+        text = re.findall(r"\w+", f"{example.prompt} {example.completion}")
+        names.append(frozenset(word for word in text if word[0].isupper() or word[0].isdigit()))
+    frequency = Counter(chain.from_iterable(chain.from_iterable(pairs)))
+    index = defaultdict(list)
+    for later, (question, answer) in enumerate(pairs):
+        rarest = sorted(question | answer, key=lambda pair: (frequency[pair], pair))
+        rarest = [(pair, names[later]) for pair in rarest[: len(rarest) // 5 + 1]]
+        for earlier in dict.fromkeys(chain.from_iterable(index[key] for key in rarest)):
+            both = zip(pairs[earlier], pairs[later])
+            if all(5 * len(a & b) >= 4 * len(a | b) for a, b in both):
+                yield examples[earlier], examples[later]
+                break
+        else:  # only what repeats nothing is looked up later
+            for key in rarest:
+                index[key].append(later)

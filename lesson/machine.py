@@ -1,0 +1,257 @@
+"""The machine: processes of mlx.launch, memory, signals, the network, and how the program ends."""
+
+import fcntl
+import json
+import math
+import os
+import re
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
+from threading import Event
+from typing import NoReturn
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+
+from lesson.start import launched_rank
+
+LAUNCHED = launched_rank() is not None  # by mlx.launch or MPI, perhaps with others
+RANK = launched_rank() or 0  # of several processes, the first, which tells the story, is 0
+
+interrupted = Event()  # whether Ctrl-C was pressed while it trained
+reached: set[str] = set()  # the hosts that Python code here looked up or connected to
+
+# ---- How the program ends ----------------------------------------------------------------------
+ADVICE = {  # by what is in an error's name or text
+    "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
+    "RepositoryNotFound": "not on the Hub by that name; or private: run .venv/bin/hf auth login",
+    "IncompleteSnapshot": "half of it is here and the Hub cannot be reached; run it again online",
+    "No space left|Unable to write": "the disk is full; make room, or go to another disk: --adapter-path"
+    " for what is learnt, HF_HOME for what comes from the Hub",
+    "LocalEntryNotFound|Couldn't reach": "the Hub cannot be reached; look at the network, and at"
+    " HF_ENDPOINT if set",
+    "RemoteProtocol|Consistency check": "the download broke off; run it again: whole files stay",
+    "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
+    "trust_remote_code": "it wants to run a program of its own, which is never done here",
+    "Config name is missing": "it has several parts; save one as train.jsonl in a folder of yours",
+}
+
+
+def stop(message: str) -> NoReturn:
+    """Ends the program, all of its processes, with one line on standard error and exit status 2."""
+    synchronize(error=message)
+    raise AssertionError("synchronize() ends the program if there is an error")
+
+
+def stop_alone(why: str) -> NoReturn:
+    """Ends this process, which cannot reach the others."""
+    print(f"main.py: process {RANK}: {why}", file=sys.stderr)
+    sys.exit(2)
+
+
+def stop_if_not_finite(value: float, name: str, step: int) -> None:
+    """Ends the training where its numbers have grown beyond what they can hold."""
+    if not math.isfinite(value):
+        stop(f"step {step}: the {name} is {value}; try a lower --learning-rate")
+
+
+@contextmanager
+def errors_in_one_line(what: str) -> Iterator[None]:
+    """Ends the program with one line, `what` and why, if anything goes wrong inside."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
+        causes = [e for e in (error, error.__cause__, error.__context__) if e]
+        signs = " ".join(f"{type(e).__name__} {e}" for e in causes)
+        advice = next((said for sign, said in ADVICE.items() if re.search(sign, signs)), None)
+        first_line = str(error).split("\n")[0]
+        stop(f"{what}: {advice or f'{type(error).__name__}: {first_line}'}")
+
+
+@contextmanager
+def exit_status() -> Iterator[None]:
+    """Ends the program as a shell expects: 130 after Ctrl-C, and one line and 2 for what went wrong."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+        synchronize()  # so that none is gone while another may fail
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # as of `| head`: nobody is reading any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        stop(str(error))
+    except (MemoryError, RuntimeError) as error:
+        text = f"{type(error).__name__} {error}"
+        if "peer was lost" in text:
+            stop_alone("another one is lost; what was saved earlier is as it was")
+        if not re.search("memory|alloc", text, re.IGNORECASE):
+            raise
+        # In the middle of a step the others, if there are any, cannot be told.
+        end = stop if group().size() == 1 else stop_alone
+        end("out of memory; less takes: --grad-checkpoint, a smaller --batch-size or model")
+    if interrupted.is_set():
+        sys.exit(130)
+
+
+@contextmanager
+def ctrl_c_noted() -> Iterator[None]:
+    """Ctrl-C sets `interrupted`, which the training heeds at its next step; a second one ends all."""
+
+    def note(*_) -> None:
+        """The handler of the signal."""
+        interrupted.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN if RANK else note)  # the first tells the others
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# ---- Several processes -------------------------------------------------------------------------
+@cache
+def group() -> mx.distributed.Group:
+    """All the processes that mlx.launch started; this one alone if there are no others."""
+    hosts = Path(os.environ.get("MLX_HOSTFILE", os.devnull))  # left empty by mlx.launch -n 1
+    if hosts.is_file() and not hosts.read_text().strip():
+        del os.environ["MLX_HOSTFILE"]
+    try:
+        return mx.distributed.init(backend="any" if LAUNCHED else "ring")
+    except RuntimeError as error:
+        stop_alone(f"the others are not reached: {error}")
+
+
+def synchronize(flag: bool = False, error: str = "") -> bool:
+    """Waits until all processes have come here; gives whether the flag of any of them is set.
+
+    If one has an error, the first that has says so, and all end. To wait here, before each step, is
+    better than in it, for that is on a GPU, which gives up while another one still asks questions.
+    """
+    everyone = partial(mx.distributed.all_gather, group=group())
+    flags, errors = zip(*everyone(mx.array([[int(flag), int(error != "")]])).tolist())
+    if any(errors):
+        if errors.index(1) == RANK:
+            print(f"main.py: {' '.join(error.split())}", file=sys.stderr)
+        mx.eval(everyone(mx.array([0])))  # by now it has been said
+        sys.exit(2)
+    return any(flags)
+
+
+def ctrl_c_pressed() -> bool:
+    """Whether Ctrl-C was pressed while it trained, on any of the processes, which meet here."""
+    return synchronize(interrupted.is_set())
+
+
+def only_trains() -> bool:
+    """Whether this process only helps to train; ends if another one could not come so far."""
+    synchronize()
+    return RANK > 0
+
+
+def share(batch: tuple[mx.array, ...]) -> tuple[mx.array, ...]:
+    """This process's rows of a batch; where there is none for it, one in which nothing counts."""
+    mine = tuple(array[RANK :: group().size()] for array in batch)
+    if batch and not mine[0].size:  # without lengths, or probabilities, nothing counts
+        return *(array[:1] for array in batch[:-1]), mx.zeros_like(batch[-1][:1])
+    return mine
+
+
+def check_all_have_the_same(model: nn.Module, rows: list, settings: dict) -> None:
+    """Stops if the processes, perhaps on several machines, have not the same to train on.
+
+    The adapters begin as the mean of all: on different machines, too, the same to the last bit.
+    """
+    same = {name: value for name, value in settings.items() if not isinstance(value, Path)}
+    same |= {"model": sum(array.size for _, array in tree_flatten(model.parameters()))}
+    same |= {"rows": rows}
+    digest = int(sha256(json.dumps(same).encode()).hexdigest()[:7], 16)
+    first, *others = mx.distributed.all_gather(mx.array([digest]), group=group()).tolist()
+    for rank, other in enumerate(others, 1):
+        if other != first:
+            stop(f"process {rank} has other data, options or model than the first; copy the folder")
+    model.update(nn.average_gradients(model.trainable_parameters(), group()))
+    mx.eval(model.parameters())  # now: all processes have to exchange the same things in one order
+
+
+# ---- One run at a time, and what it reaches ----------------------------------------------------
+def begin(folder: Path, seed: int) -> None:
+    """Sets the seed, keeps other runs out of the folder, and watches the network from now on."""
+    mx.random.seed(seed % 2**32)
+    group()
+    if not RANK:  # of several processes, the first saves, and tells what is reached
+        lock(folder)
+        watch_network()
+
+
+def lock(folder: Path) -> None:
+    """Keeps other runs out of a folder until this program ends, in whatever way."""
+    name = sha256(os.fsencode(os.path.realpath(folder))).hexdigest()[:16]
+    path = f"{tempfile.gettempdir()}/learn-fine-tuning-{os.getuid()}-{name}.lock"
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)  # open, and so locked, to the end
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stop(f"--adapter-path {folder}: another run is using it; take another folder")
+
+
+def watch_network() -> None:
+    """From now on, `reached` takes in each host that Python code looks up or connects to."""
+
+    def hook(event: str, args: tuple) -> None:
+        """Called by Python at each event that it audits (PEP 578)."""
+        if event in ("socket.connect", "socket.getaddrinfo"):
+            address = args[event == "socket.connect"]
+            reached.add(str(address[0] if isinstance(address, tuple) else address))
+
+    sys.addaudithook(hook)
+    if (others := group().size() - 1) > 0:  # to which MLX talks by itself
+        reached.add(f"the {others} other process{'es' * (others > 1)} of this run")
+
+
+# ---- Processor and memory ----------------------------------------------------------------------
+def lacks_openblas() -> bool:
+    """Whether what makes MLX fast on Linux's processors is not there; init.sh has it loaded."""
+    maps = Path("/proc/self/maps")
+    return sys.platform == "linux" and "/libopenblas" not in maps.read_text()
+
+
+def memory_there_is() -> float:
+    """The bytes that the GPU may use, or that the machine has."""
+    info = mx.device_info()
+    names = ("max_recommended_working_set_size", "total_memory", "memory_size")
+    has = next((info[name] for name in names if info.get(name)), None)
+    return has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def memory_needed(
+    model: nn.Module, config: dict, batch_size: int, length: int, grad_checkpoint: bool
+) -> tuple[float, float]:
+    """(bytes that the model takes, bytes that a step of training takes on batch_size x length tokens).
+
+    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far); and
+    for each token what goes in and out of every matrix, the attention's scores, and three copies of
+    the logits. The factors are fitted to measurements; tests/test_models.py compares.
+    """
+    arrays = dict(tree_flatten(model.parameters()))
+    trained = dict(tree_flatten(model.trainable_parameters()))
+    size = next(a.dtype.size for a in arrays.values() if mx.issubdtype(a.dtype, mx.floating))
+    experts = config.get("num_experts_per_tok") or 1  # of a mixture, whose matrices are stacked
+    matrices = [a for a in trained.values() if a.ndim > 1]
+    numbers = sum(sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in matrices)
+    heads = config.get("num_attention_heads") or 16
+    layers = len({re.sub(r"(layers\.\d+).*", r"\1", name) for name in trained})
+    kept = (0.6 if grad_checkpoint else 1.25) * size * (numbers + 2.4 * heads * layers * length)
+    step = 5 * sum(a.nbytes for a in trained.values())
+    step += batch_size * length * (kept + 3 * 4 * config["vocab_size"])
+    return sum(a.nbytes for name, a in arrays.items() if name not in trained), step

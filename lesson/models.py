@@ -1,0 +1,160 @@
+"""What differs from model to model: how it is found, where an answer ends, how it is read fast."""
+
+import os
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm
+from mlx import nn
+from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
+from mlx_lm.tuner.trainer import grad_checkpoint
+
+from lesson.dataset import is_on_hub
+from lesson.machine import errors_in_one_line, stop
+
+
+def check_name(name: str) -> None:
+    """Stops if that is neither a folder with a model nor what a model on the Hub could be called."""
+    if not (Path(name).is_dir() or is_on_hub(name)):
+        stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
+    if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        stop(f"--model {name}: no config.json in it, so it is no model")
+
+
+def choose_end_token(tokenizer, name: str) -> None:
+    """Settles the token that ends an answer, and makes it the tokenizer's end of text.
+
+    Chat templates often end a turn with a token of their own, as <|im_end|>. It is learnt if mlx-lm's
+    tools stop at it too, or else the end of text; we stop at either.
+    """
+    turn, tail = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], []
+    if tokenizer.has_chat_template:
+        with suppress(Exception):  # some want more than that, and will say so later
+            text = tokenizer.apply_chat_template(turn, tokenize=False).rpartition("!")[2]
+            tail = tokenizer.encode(text, add_special_tokens=False)
+    ends = [token for token in tail if token in tokenizer.all_special_ids][:1]
+    learnt = [t for t in [*ends, tokenizer.eos_token_id] if t in tokenizer.eos_token_ids]
+    if not tokenizer.eos_token_ids:
+        stop(f"--model {name}: its tokenizer has no end of text, so it could never stop")
+    tokenizer.eos_token_id = [*learnt, *sorted(tokenizer.eos_token_ids)][0]
+    tokenizer.eos_token_ids = {*tokenizer.eos_token_ids, *ends}
+
+
+def check_can_be_asked(model: nn.Module, name: str) -> None:
+    """Stops if mlx-lm cannot ask this model several questions at once."""
+    if not all(hasattr(cache, "merge") for cache in make_prompt_cache(model)):
+        stop(f"--model {name}: mlx-lm cannot ask it several questions at once yet; take another")
+
+
+def check_options(model: nn.Module, num_layers: int | None, fine_tune_type: str) -> None:
+    """Stops at what cannot be done with this model."""
+    kinds = {type(module).__name__ for module in model.modules()}
+    if num_layers and num_layers > len(model.layers):
+        stop(f"--num-layers {num_layers}: the model has {len(model.layers)}")
+    if fine_tune_type == "full" and "QuantizedLinear" in kinds:
+        stop(
+            "--fine-tune-type full: quantized weights cannot be trained; take lora or another model"
+        )
+    if fine_tune_type == "dora" and kinds & {"SwitchLinear", "QuantizedSwitchLinear"}:
+        stop("--fine-tune-type dora: mlx-lm has none for a mixture of experts; take lora")
+
+
+def context_length(config: dict) -> int:
+    """The most tokens that a model takes, by its config; many if that does not say."""
+    names = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
+    return next((config[name] for name in names if config.get(name)), 2**20)
+
+
+def embedding_shape(model: nn.Module) -> tuple[int, int]:
+    """(tokens in the vocabulary, width: how many numbers stand for each of them)."""
+    kinds = (nn.Embedding, nn.QuantizedEmbedding)
+    *_, table = (module for module in model.modules() if isinstance(module, kinds))  # the first one
+    quantized = isinstance(table, nn.QuantizedEmbedding)
+    return (table.num_embeddings, table.dims) if quantized else table.weight.shape
+
+
+def compute_anew(model: nn.Module) -> None:
+    """Makes the layers compute anew, going backwards, what they would have had to keep."""
+    grad_checkpoint(model.layers[0])
+    model.computes_anew = True
+
+
+# ---- Chat templates ----------------------------------------------------------------------------
+def render_chat(tokenizer, turns: list[dict[str, str]], thinking: bool, place: str) -> str:
+    """Turns of a chat in the model's template, up to where its answer begins.
+
+    A model that can think aloud is told not to, unless `thinking`. Stops, with the example's place,
+    if the template does not take the turns.
+    """
+    with errors_in_one_line(f"{place}: the model's chat template does not take it"):
+        text = tokenizer.apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
+        )
+    begins_to_think = tokenizer.has_thinking and text.rstrip().endswith(tokenizer.think_start)
+    if begins_to_think and not thinking:  # some templates begin it without asking
+        text += f"{tokenizer.think_end}\n\n"
+    return text
+
+
+# ---- Asking ------------------------------------------------------------------------------------
+def generate(model: nn.Module, tokenizer, prompts: list[list[int]], max_tokens: int):
+    """mlx-lm's likeliest continuation of each prompt (tokens), all at once: its texts and token_ids."""
+    # What all of them begin with, such as the manual, is read once and kept: a prompt cache.
+    shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
+    if shared:
+        model(mx.array([shared]), cache=cache)
+    rest, caches = [p[len(shared) :] for p in prompts], [cache] * len(prompts)
+    settings = {"max_tokens": max_tokens, "prefill_batch_size": 16, "return_token_ids": True}
+    return mlx_lm.batch_generate(model, tokenizer, rest, caches, **settings)
+
+
+# ---- Reading faster ----------------------------------------------------------------------------
+def logits_from(
+    model: Callable, tokens: mx.array, first: int, shared: int = 0, cache: list | None = None
+) -> mx.array:
+    """The model's logits, less those of the first `first` tokens: (batch, tokens - first, vocabulary).
+
+    They are the dearest part of a step where the vocabulary is large, and of a question that is only
+    read they serve nothing. The model's last norm passes the others on, where it is found. The first
+    `shared` tokens, fewer than `first` or as many, are the same in all rows: they are read once.
+    """
+    if shared and len(tokens) > 1:
+        cache = [ConcatenateKVCache() for _ in model.layers]
+        logits_from(model, tokens[:1, :shared], shared - 1, cache=cache)
+        for layer in cache:
+            layer.state = [mx.repeat(a, len(tokens), axis=0) for a in layer.state]
+        tokens, first = tokens[:, shared:], first - shared
+    read = {"cache": cache} if cache else {}
+    norm = last_norm(model) if first else None
+    if norm is None:
+        return model(tokens, **read)[:, first:]
+    kind = type(norm)
+    norm.__class__ = type(
+        kind.__name__, (kind,), {"__call__": lambda n, x: kind.__call__(n, x[:, first:])}
+    )
+    try:
+        return model(tokens, **read)
+    finally:
+        norm.__class__ = kind
+
+
+def shared_prefix_length(model: nn.Module, rows: list[tuple]) -> int:
+    """How many tokens all rows begin with, such as a chat template's system message, if it is many.
+
+    0 if the model does not keep plain keys and values of what it has read, or is to compute them anew.
+    """
+    tokens = [row[0] for row in rows] or [[]]
+    shared = min(len(os.path.commonprefix(tokens)), min(map(len, tokens)) - 1)
+    plain = all(type(layer) is KVCache for layer in make_prompt_cache(model))
+    return shared if shared >= 16 and plain and not getattr(model, "computes_anew", False) else 0
+
+
+def last_norm(model: Callable) -> nn.Module | None:
+    """The normalization between a model's last layer and its logits, by the names that mlx-lm uses."""
+    names = r"(.*\.)?(norm|norm_f|ln_f|final_norm|final_layernorm)"
+    modules = model.named_modules() if isinstance(model, nn.Module) else []
+    found = [m for name, m in modules if re.fullmatch(names, name) and not re.search(r"\d", name)]
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,97 @@
+"""What the model knows before it is trained: noted, so that it can be rehearsed and asked again."""
+
+import os
+import random
+from collections.abc import Iterator
+
+import mlx.core as mx
+from mlx import nn
+
+from lesson.dataset import Example
+from lesson.models import generate, logits_from
+from lesson.scoring import is_known
+
+LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
+
+
+def split_form(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
+    """(what shows a base model how questions are answered; the questions that are left to ask).
+
+    A base model that is asked a bare question asks back, so the first three show it the form. A chat
+    model needs none, nor does the beginning of a sentence that is to be ended.
+    """
+    if chat or not all(e.prompt.endswith("?") for e in known) or len(known) <= 3:
+        return [], known
+    return known[:3], known[3:]
+
+
+def note_answers(
+    model: nn.Module, tokenizer, prompts: list[list[int]], max_tokens: int = 24
+) -> list[tuple]:
+    """What the model says to each everyday prompt before it is trained, and what else it might.
+
+    For each, (tokens, ids, probabilities): the prompt with what it says (length); and for each token
+    but the first (length - 1, LIKELIEST) the likeliest tokens and the probability of each. Zeros
+    where nothing is to be kept, as of the beginning that all prompts have in common.
+    """
+    replies = generate(model, tokenizer, prompts, max_tokens).token_ids if prompts else []
+    first = max(len(os.path.commonprefix(prompts)), 1)
+    rows = []
+    for prompt, reply in zip(prompts, replies):
+        tokens = [*prompt, *reply]
+        if len(reply) < max_tokens:
+            tokens.append(tokenizer.eos_token_id)  # it ended by itself
+        logits = logits_from(model, mx.array([tokens[:-1]]), first - 1)[0]
+        probabilities = mx.softmax(logits.astype(mx.float32), -1)
+        likeliest = min(LIKELIEST, logits.shape[-1] - 1)
+        ids = mx.argpartition(-probabilities, likeliest, -1)[:, :likeliest]
+        probabilities = mx.take_along_axis(probabilities, ids, -1)
+        unkept = [(first - 1, 0), (0, 0)]
+        rows.append((tokens, mx.pad(ids, unkept), mx.pad(probabilities, unkept)))
+        mx.eval(rows[-1][1:])
+    return rows
+
+
+def batches(
+    rows: list[tuple], batch_size: int, rng: random.Random
+) -> Iterator[tuple[mx.array, ...]]:
+    """For ever: (tokens (batch, length), ids and probabilities (batch, length - 1, LIKELIEST))."""
+    while True:
+        order = rng.sample(rows, len(rows))
+        for group in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
+            length = max(len(tokens) for tokens, _, _ in group)
+            padding = [length - len(tokens) for tokens, _, _ in group]
+            tokens = mx.array([row[0] + [0] * n for row, n in zip(group, padding)])
+            ids = mx.stack([mx.pad(row[1], [(0, n), (0, 0)]) for row, n in zip(group, padding)])
+            before = mx.stack([mx.pad(row[2], [(0, n), (0, 0)]) for row, n in zip(group, padding)])
+            yield tokens, ids, before
+
+
+def with_all_others(probabilities: mx.array) -> mx.array:
+    """The probabilities of the likeliest tokens, and of all other tokens together."""
+    others = 1 - probabilities.sum(-1, keepdims=True)
+    return mx.maximum(mx.concatenate([probabilities, others], -1), 1e-6)  # so that none is 0
+
+
+def recall(
+    model: nn.Module, tokenizer, known: list[Example], prompts: list[list[int]]
+) -> tuple[list[str], list[tuple]]:
+    """(what the model answers to the questions that it may know; the right ones as rows to look at)."""
+    replies = generate(model, tokenizer, prompts, 24).token_ids if prompts else []
+    texts, rows = [], []
+    for example, prompt, tokens in zip(known, prompts, replies):
+        text = tokenizer.decode(tokens).strip()
+        if not tokenizer.has_chat_template:  # a base model goes on; what counts is its first line
+            text, tokens = text.split("\n")[0].strip(), first_line(tokenizer, tokens)
+        texts.append(text)
+        if is_known(text, example) and tokens:
+            rows.append(([*prompt, *tokens], len(prompt)))
+    return texts, rows
+
+
+def first_line(tokenizer, tokens: list[int]) -> list[int]:
+    """The tokens of the first line that is not empty."""
+    for length in range(1, len(tokens) + 1):
+        if "\n" in tokenizer.decode(tokens[:length]).strip():
+            return tokens[: length - 1]
+    return tokens

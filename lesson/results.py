@@ -1,0 +1,229 @@
+"""What a run leaves: the adapters and results.json, saved and read; the judging of its answers."""
+
+import json
+import os
+import platform
+import random
+from argparse import ArgumentTypeError
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+import mlx.core as mx
+from mlx import nn
+from mlx.utils import tree_flatten
+from rich.markup import escape
+from rich.prompt import Prompt
+
+from lesson.dataset import Example, words
+from lesson.machine import RANK, errors_in_one_line, group, interrupted, reached, stop
+from lesson.screen import console, export_svg, plot, show
+
+# Our own files in the folder of --adapter-path; whatever else lies there is the learner's.
+ADAPTERS = ("adapters.safetensors", "adapter_config.json")
+RECORD = ("results.json", "lesson.svg", "loss.png")
+CONFIG_KEYS = {"model", "fine_tune_type", "num_layers", "lora_parameters"}
+PACKAGES = ("mlx", "mlx-lm", "transformers", "datasets", "huggingface-hub")
+
+
+# ---- Files -------------------------------------------------------------------------------------
+def adapter_folder(text: str) -> Path:
+    """The type of --adapter-path: a folder that one may write in, or that can be made.
+
+    argparse shows the ArgumentTypeError as one line.
+    """
+    folder, existing = Path(text), Path(os.path.realpath(text))
+    if RANK:  # of several processes, only the first saves
+        return folder
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise ArgumentTypeError(f"{existing} is a file; it has to be a folder")
+    if other := foreign_file(folder):
+        raise ArgumentTypeError(
+            f"{text} holds {other}, which is not of this program; take another folder"
+        )
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ArgumentTypeError(f"{existing} is not yours to write in; take another folder")
+    return folder
+
+
+def foreign_file(folder: Path) -> str | None:
+    """The name of a file that bears one of our names, but is another program's, as mlx_lm.lora's."""
+    with suppress(OSError, ValueError, TypeError):
+        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        if set(config) <= CONFIG_KEYS:
+            return None
+    return next((name for name in ADAPTERS + RECORD if (folder / name).exists()), None)
+
+
+def save(folder: Path, what: str, writers: dict[str, Callable[[Path], object]]) -> None:
+    """Writes files into a folder: each beside its place, and once all are whole, moved over it.
+
+    `writers`: for each name a function that writes to the path it is given; `what` is being saved.
+    """
+    given, folder = folder, Path(os.path.realpath(folder))
+    unfinished = {name: folder / f".new-{name}" for name in writers}
+    with errors_in_one_line(
+        f"--adapter-path {given}: {what} not saved, and what was there is as it was"
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for name, write in writers.items():
+                write(unfinished[name])
+                with unfinished[name].open("rb") as file:
+                    os.fsync(file.fileno())  # waits until the disk has it
+            for name, path in unfinished.items():
+                os.replace(path, folder / name)
+        finally:
+            for path in unfinished.values():
+                path.unlink(missing_ok=True)
+
+
+def writer(text: str) -> Callable[[Path], int]:
+    """What writes a text to the path that it is given."""
+    return lambda path: path.write_text(text, encoding="utf-8")
+
+
+# ---- Adapters ----------------------------------------------------------------------------------
+def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[dict]) -> None:
+    """Writes what was learnt, and only that, in mlx-lm's layout.
+
+    `history`: for each check step, and which was kept. Raises KeyboardInterrupt if Ctrl-C came before anything was learnt: then nothing is saved.
+    """
+    if RANK:  # of several processes, the first saves
+        return
+    if interrupted.is_set() and not any(check["step"] for check in history if check.get("kept")):
+        show("  Nothing was learnt yet, so nothing is saved.")
+        raise KeyboardInterrupt
+    weights = dict(tree_flatten(model.trainable_parameters()))
+    if not all(mx.isfinite(array).all().item() for array in weights.values()):
+        stop("what was learnt is not finite, and not saved; try a lower --learning-rate")
+    writers = {
+        "adapters.safetensors": lambda path: mx.save_safetensors(str(path), weights),
+        "adapter_config.json": writer(json.dumps(config, indent=2) + "\n"),
+    }
+    save(folder, "the adapters", writers)
+    for name in RECORD:  # an earlier run's, whose adapters are gone
+        (folder / name).unlink(missing_ok=True)
+    numbers = sum(array.size for array in weights.values())
+    show(f"  Saved: {numbers:,} numbers, in {escape(str(folder))}")
+
+
+def load_adapter_file(model: nn.Module, file: Path) -> None:
+    """Begins with what was learnt earlier; stops if it is not for this model."""
+    with errors_in_one_line(f"--resume-adapter-file {file}"):
+        weights = mx.load(str(file), format="safetensors")
+    shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
+    if {name: array.shape for name, array in weights.items()} != shapes:
+        stop(f"--resume-adapter-file {file}: of another model, --fine-tune-type or --num-layers")
+    model.load_weights([*weights.items()], strict=False)
+    mx.eval(model.parameters())  # before anything is written over the file
+    show(f"  Begins with what was learnt earlier, in {escape(str(file))}.\n")
+
+
+# ---- The record of a run -----------------------------------------------------------------------
+def save_record(
+    folder: Path,
+    settings: dict,
+    record: dict,
+    questions: list[Example],
+    acts: dict[str, list],
+    history: list[dict],
+) -> None:
+    """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
+    answers = [
+        {"question": example.prompt, "expected": example.completion, "from": example.place}
+        | {name: given[number]._asdict() for name, given in acts.items()}
+        for number, example in enumerate(questions)
+    ]
+    record = surroundings(settings) | record | {"judgments": []}
+    record |= {"reached": sorted(reached), "answers": answers, "training": history}
+    writers = {
+        "results.json": write_json(record),
+        "lesson.svg": writer(export_svg()),
+        "loss.png": partial(plot, history, questions[0].prompt),
+    }
+    save(folder, "the record", writers)
+
+
+def write_json(record: dict) -> Callable[[Path], int]:
+    """What writes results.json to the path that it is given."""
+    return writer(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def surroundings(settings: dict) -> dict[str, dict]:
+    """The settings, versions, and SHA-256 of the data that a run was made with."""
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    files = {
+        f"{s}.jsonl": Path(settings["data"]) / f"{s}.jsonl" for s in ("train", "valid", "test")
+    }
+    read = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    return {
+        "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
+        "versions": versions | {"machine": platform.platform()},
+        "data": {name: sha256(content).hexdigest() for name, content in read.items()},
+    }
+
+
+# ---- Judging -----------------------------------------------------------------------------------
+ACTS = ("base", "prompted", "fine-tuned")
+
+
+def judge(folder: Path) -> None:
+    """The learner chooses between two unnamed answers to each question of the exam of the last run.
+
+    One is the fine-tuned model's, the other another act's; where both say the same there is no
+    choice. Asked on the screen until standard input ends; the choices are added to results.json.
+    """
+    if group().size() > 1:
+        stop("--judge asks you; start it without mlx.launch")
+    path = folder / "results.json"
+    if not path.is_file():
+        stop(f"--judge: no {path}, which has the answers to judge; first run it without --judge")
+    with errors_in_one_line(f"--judge: {path} is not whole; run it again without --judge"):
+        record = json.loads(path.read_text("utf-8"))
+        exam = record["answers"][: record["exam"]]
+        texts = [{act: answer[act]["text"] for act in ACTS} for answer in exam]
+    show("\n[bold cyan]Judgment[/]: which answer is better? 1, 2, or 0 for neither; Ctrl-D ends it")
+    verdicts, rng = [], random.Random()  # without a seed: which is which is not to be learnt
+    with suppress(EOFError, KeyboardInterrupt):
+        for answer, said in zip(exam, texts):
+            others = [act for act in ACTS[:-1] if said[act] != said[ACTS[-1]]]
+            if others:
+                pair = rng.sample([ACTS[-1], rng.choice(others)], 2)
+                verdicts.append(ask_which(answer["question"], answer["expected"], said, pair))
+    tally(verdicts, len(exam))
+    if verdicts:
+        record["judgments"] = verdicts
+        save(folder, "the judgments", {"results.json": write_json(record)})
+
+
+def ask_which(question: str, expected: str, said: dict[str, str], pair: list[str]) -> dict:
+    """The learner's choice between the answers of two acts, and which of them have the right words."""
+    show(f"\n  [bold]{escape(question)}[/]")
+    for key, act in enumerate(pair, 1):
+        show(f"  {key}  {escape(said[act])}")
+    choice = int(Prompt.ask("  Your choice", console=console, choices=["1", "2", "0"]))
+    right = [act for act in pair if words(said[act]) == words(expected)]
+    verdict = {"question": question, **{act: said[act] for act in pair}}
+    return verdict | {"chosen": [*pair, "neither"][choice - 1], "right": right}
+
+
+def tally(verdicts: list[dict], of: int) -> None:
+    """Shows how often each act was chosen and how often it was right, and where the two disagree."""
+    show(f"\n\n  You judged {len(verdicts)} of {of} questions, where the answers differ.")
+    for name in (*ACTS, "neither"):
+        shown = [v for v in verdicts if name in v or name == "neither"]
+        chosen = sum(v["chosen"] == name for v in shown)
+        right = sum(name in (v["right"] or ["neither"]) for v in shown)
+        if shown:
+            times = f"chosen {chosen:>2} of {len(shown):>2} times"
+            show(f"  {name:<10}  {times}; by the automatic score, {right:>2}")
+    for v in verdicts:
+        if v["chosen"] not in (v["right"] or ["neither"]):
+            show(f"  You disagree: {escape(v['question'])}")
+            show(f"    you say {v['chosen']}, the score {' or '.join(v['right']) or 'neither'}")

@@ -1,0 +1,303 @@
+"""Every word that is printed: the acts, the tables, the picture of the loss, the SVG of the screen."""
+
+import logging
+import math
+import os
+import re
+import shlex
+import shutil
+import sys
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from io import StringIO
+from itertools import chain
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import track
+from rich.table import Table
+
+from lesson import machine
+from lesson.dataset import Example, brief, is_on_hub
+
+# A long line stays one line; of several processes, the first tells the story.
+console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=machine.RANK > 0)
+# The screen, less what moves, for lesson.svg.
+recording = Console(highlight=False, emoji=False, record=True, width=100, file=StringIO())
+
+
+def show(content: object = "") -> None:
+    """Prints, with rich's markup, on the screen and on what will be lesson.svg."""
+    if isinstance(content, str):  # a model may say anything, and so move the cursor
+        content = re.sub(r"[\0-\x08\x0b-\x1f\x7f-\x9f]", "\ufffd", content)
+    console.print(content)
+    recording.print(content)
+
+
+def with_progress_bar(steps: Iterable[int]) -> Iterable[int]:
+    """The steps, and below the screen's last line how many of them are done, on a terminal."""
+    bar = {"console": console, "transient": True, "disable": not console.is_terminal}
+    return track(steps, "", **bar)
+
+
+def chapter(title: str) -> None:
+    """The heading of a part of the lesson: "Training: she studies and practises"."""
+    show(f"\n[bold cyan]{title.replace(':', '[/]:', 1)}\n")
+
+
+# ---- The model and the acts --------------------------------------------------------------------
+def describe_model(name: str, parameters: int, bits: int | None, on_gpu: bool) -> None:
+    """One line: its size, how its numbers are kept, and what computes."""
+    where = "the GPU" if on_gpu else "the processor, in float32"
+    processes = machine.group().size()
+    where += f", in each of {processes} processes" * (processes > 1)
+    kept = f" of {bits} bits (so this is QLoRA)" if bits else ""
+    if not on_gpu and machine.lacks_openblas():
+        show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
+    show(f"{escape(name)}: {parameters:,} parameters{kept}, on {where}")
+
+
+def describe_exam(data: dict[str, list[Example]]) -> None:
+    """Says where the questions of the exam come from, if there is no test.jsonl."""
+    if not data["test"]:
+        show("No test.jsonl for the exam: it asks what was practised.")
+        return
+    files = {data[split][0].place.rpartition(":")[0] for split in ("train", "test")}
+    if len(files) == 1:
+        kept = f"{len(data['test'])} of the examples are kept for it, and not trained on"
+        show(f"No test.jsonl for the exam: {kept}.")
+
+
+def describe_manual(manual: list[Example], examples: list[Example]) -> str:
+    """How much of the examples is in the manual, which has one for each answer that fits."""
+    left = len({e.completion for e in examples if e.prompt}) - len(manual)
+    return f"a manual of {len(manual)} of {len(examples)} examples" + (
+        f"; {left} answers do not fit" if left else ""
+    )
+
+
+def show_answers(questions: list[Example], answers: list) -> None:
+    """Questions and their answers; the sign behind one says that it did not end by itself."""
+    for example, given in zip(questions, answers):
+        text, end = escape(given.text).replace("\n", "\n    "), "" if given.ended else " [dim]…[/]"
+        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
+
+
+# ---- Training ----------------------------------------------------------------------------------
+def describe_rehearsal(everyday: list[Example], rehearsed: int, share: int) -> None:
+    """Says that everyday prompts are rehearsed, and why; or that none are."""
+    if everyday:
+        file = escape(os.path.relpath(everyday[0].place.rpartition(":")[0]))
+        show(f"  Rehearsal: {share} of {rehearsed} prompts from {file} are practised in each step,")
+        show("  to be answered as before, so that it keeps what it knows.")
+    else:
+        show("  No everyday.jsonl, so no rehearsal: it will forget much of what it knew.")
+
+
+def show_memory(model_bytes: float, step_bytes: float) -> None:
+    """One line: what the training will take, what there is, and how to take less if that is little."""
+    there_is = machine.memory_there_is()
+    less = "--grad-checkpoint, less --batch-size, --num-layers, --max-seq-length, a 4-bit model"
+    hint = f"\n  [yellow]That may be too much.[/] What takes less: {less}."
+    hint = hint if model_bytes + step_bytes > 0.8 * there_is else ""
+    takes = f"about {model_bytes / 1e9:.2f} GB for the model and {step_bytes / 1e9:.2f} GB"
+    show(f"  Memory: {takes} for its training; there are {there_is / 1e9:.1f} GB.{hint}\n")
+
+
+def show_check(check: dict) -> None:
+    """One line: how far the training has come, and how the model answers by now."""
+    loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
+    valid = "" if check["valid"] is None else f"valid {check['valid']:.3f}"
+    right = f"right {check['right']:>2}" if check["of"] else ""
+    keeps = "" if check["keeps"] is None else f"keeps {check['keeps']:4.0%}"
+    said = brief(check["answer"], 24)
+    show(
+        f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  {keeps:10}  [dim]→[/] {escape(said)}"
+    )
+
+
+def show_cost(tokens: int, seconds: float, kept: dict) -> None:
+    """What the training took, and which of its checks was kept."""
+    why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
+    show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
+    show(f"  Kept: the adapters of step {kept['step']}, {why}.")
+
+
+def plot(history: list[dict], question: str, path: Path) -> None:
+    """Draws losses and right answers against the steps, and what was answered on the way.
+
+    `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
+    """
+    from matplotlib.figure import Figure  # only now, for it takes a while
+
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
+    figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
+    heights = (3, 1) if history[0]["of"] else (1,)
+    panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    above, below = panels[0], panels[-1]
+    for name, label, color in (("loss", "training", "#1f77b4"), ("valid", "validation", "#d95f02")):
+        points = [(h["step"], h[name]) for h in history if h[name] is not None]
+        above.plot(*zip(*points), "o-", color=color, label=label, markersize=4) if points else None
+    changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
+    if history[0]["valid"] is None:
+        changes = changes[1:]  # before the first step there is no loss to put it at
+    for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
+        height = h["loss"] if h["valid"] is None else h["valid"]
+        text = f"{h['step']}: {brief(h['answer'], 45)}"
+        arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
+        place = (0.3, 0.92 - 0.09 * row)
+        ends = ("data", "axes fraction", arrow)
+        above.annotate(text, (h["step"], height), place, *ends, parse_math=False)
+    title = f"Training, and the answers at some steps to: {brief(question, 60)}"
+    above.set_title(title, parse_math=False)
+    above.set(ylabel="loss (nats a token)", ylim=(0, None))
+    if history[0]["of"]:
+        steps, right = [h["step"] for h in history], [h["right"] for h in history]
+        below.plot(steps, right, "o-", color="#1b7837")
+        below.set(ylabel="right of {of}".format(**history[0]), ylim=(0, None))
+    below.set_xlabel("step")
+    best_step = next(h["step"] for h in history if h.get("kept"))
+    for axes in panels:
+        axes.axvline(best_step, color="gray", linestyle=":", label=f"kept: step {best_step}")
+        axes.grid(alpha=0.3)
+    above.legend(loc="center right")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that its font lacks
+        figure.savefig(path)
+
+
+# ---- Evaluation --------------------------------------------------------------------------------
+FIGURES = {  # of the evaluation's table, and how each is shown
+    "right answers": "{}",
+    "95 % interval": "{0[0]:.0%} to {0[1]:.0%}",
+    "right or wordy": "{}",
+    "same answer in other words": "{:.0%}",
+    "ended by themselves": "{}",
+    "tokens read for each": "{:.0f}",
+    "tokens for 1,000 questions": "{:,.0f}",
+    "seconds for each": "{:.3f}",
+}
+
+
+def show_evaluation(table: dict, exam: int, before: dict, after: dict, still: list[dict]) -> None:
+    """The acts side by side; the losses (in nats) before and after; whom this program talked to.
+
+    `still`: what compare_known() says of the everyday questions.
+    """
+    narrow, rows = shutil.get_terminal_size().columns < 76, []
+    for name, form in FIGURES.items():
+        label = f"{name} of {exam}" if form == "{}" else name
+        rows.append([label, *(form.format(figures[name]) for figures in table.values())])
+    columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
+    for label, *cells in rows + rows_of_known(still):
+        columns.add_row(label, *cells)
+        if narrow:
+            said = (f"{name} {cell}" for name, cell in zip(table, cells) if cell)
+            show("\n    ".join([f"  {label}:", *said]))
+    if not narrow:
+        show(columns)
+    least, most = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
+    if max(least) < min(most):
+        show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
+    show()
+    for split, text in (("test", "the right answers"), ("general", "general text")):
+        if split in before:
+            was, now = math.exp(before[split]), math.exp(after[split])
+            losses = f"loss {before[split]:.3f}, {after[split]:.3f}"
+            show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
+    show_known(still)
+    nobody = "Nothing left this machine: no connection was opened, no name looked up"
+    hosts = ", ".join(sorted(machine.reached))
+    show(f"  {'Reached: ' * bool(hosts)}{hosts or nobody}.")
+
+
+def rows_of_known(still: list[dict]) -> list[list[str]]:
+    """The rows of the evaluation's table that say what the model still knows."""
+    knew = [k for k in still if k["knew"]]
+    kept, leaks = sum(k["knows"] for k in knew), sum(k["leak"] for k in still)
+    rows = [[f"everyday answers kept of {len(knew)}", f"{len(knew)}", "", f"{kept}"]]
+    return rows + [[f"leaks into the other {len(still)}", "", "", f"{leaks}"]] if still else []
+
+
+def show_known(still: list[dict]) -> None:
+    """What became of the everyday questions that the model could answer before it was trained."""
+    knew, leaks = [k for k in still if k["knew"]], [k for k in still if k["leak"]]
+    lost = [k for k in knew if not k["knows"]]
+    if still and len(knew) < 4:
+        show(
+            f"  Of {len(still)} everyday questions it knew {len(knew)}: too little to lose anything."
+        )
+    elif still:
+        verdict = f"it forgot {len(lost)} of {len(knew)}" if lost else "it kept what it knew"
+        show(f"  Everyday questions that it answered rightly before: {verdict}.")
+    for found, what in ((leaks, "Leak"), (lost, "Forgotten")):
+        for k in found[:3]:
+            show(f"    {what}: {escape(k['question'])} → {escape(brief(k['now'], 50))}")
+
+
+# ---- Afterwards --------------------------------------------------------------------------------
+def export_svg() -> str:
+    """The screen so far as an SVG."""
+    svg = recording.export_svg(title="main.py", clear=False)
+    # Without its fonts, which a browser would fetch from elsewhere.
+    return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+
+
+def what_next(args: Namespace, tokenizer, exam: list[Example], max_tokens: int) -> None:
+    """Commands to go on with, each on a line of its own, to be copied as they are."""
+    program = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0])]
+    again = [*program, *sys.argv[1:]]
+    judge = [*program, "--judge"]
+    if "--adapter-path" in " ".join(sys.argv):
+        judge += ["--adapter-path", str(args.adapter_path)]
+    real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", "smollm2"]
+    given = [word for word in again if word not in ("--adapter-path", str(args.adapter_path))]
+    go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
+    commands = {
+        "Begin another training with what was learnt so far": [*again, *go_on]
+        if machine.interrupted.is_set()
+        else [],
+        "Ask it again": ask_again(args, tokenizer, exam, max_tokens),
+        "Judge the answers yourself": judge,
+        f"Teach it something else (first edit what is in {args.data})": again,
+        "Teach a real LLM, of 270 MB": [*given, *real] if "--model" not in again else [],
+    }
+    for why, command in commands.items():
+        if command and not (command is again and is_on_hub(args.data)):
+            show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
+
+
+def ask_again(args: Namespace, tokenizer, exam: list[Example], max_tokens: int) -> list[str]:
+    """mlx-lm's command for the first question that it can ask: one turn, perhaps a system message."""
+    chat = tokenizer.has_chat_template
+    able = [e for e in exam if not chat or [m["role"] for m in e.messages] == ["user"]]
+    with_system = [e for e in exam if [m["role"] for m in e.messages] == ["system", "user"]]
+    if not able + with_system:
+        return []
+    example = (able + with_system)[0]
+    words = {"--model": args.model, "--prompt": example.messages[-1]["content"]}
+    if not chat:
+        words["--prompt"] = example.prompt
+    elif not able:
+        words["--system-prompt"] = example.messages[0]["content"]
+    if tokenizer.has_thinking:
+        words["--chat-template-config"] = '{"enable_thinking": false}'
+    if max_tokens > 100:  # which is what it writes at most by itself
+        words["--max-tokens"] = str(max_tokens)
+    words["--adapter-path"] = str(args.adapter_path)
+    return [os.path.relpath(sys.executable), "-m", "mlx_lm", "generate", *chain(*words.items())]
+
+
+def converse(ask: Callable[[list[Example]], list]) -> None:
+    """Answers the learner's own questions, if there is one, until an empty line or Ctrl-D."""
+    if not (sys.stdin.isatty() and console.is_terminal):
+        return
+    show("\n[bold]Your turn:[/] ask it, question mark and all; an empty line ends it.")
+    with suppress(EOFError, KeyboardInterrupt):
+        while typed := console.input("[cyan]?[/] ").strip():
+            (given,) = ask([Example(typed, [{"role": "user", "content": typed}], "", "")])
+            show(f"[dim]→[/] [bold]{escape(given.text)}[/]{'' if given.ended else ' [dim]…[/]'}")
+    show()

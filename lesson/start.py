@@ -1,0 +1,42 @@
+"""What happens before the libraries are loaded, which takes two seconds."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+
+SETTINGS = {
+    # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_XET": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+    # The libraries' warnings are for programmers; what a learner has to know, we say ourselves.
+    "HF_HUB_VERBOSITY": "error",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+RANK_VARIABLES = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # mlx.launch; Open MPI, MPICH
+
+
+def launched_rank() -> int | None:
+    """Which one of several processes this is, as what starts them says; None if nothing does."""
+    return next((int(os.environ[n]) for n in RANK_VARIABLES if n in os.environ), None)
+
+
+def set_up_libraries() -> None:
+    """Makes the libraries' settings, which they read when they are imported."""
+    os.environ.update(SETTINGS)
+    if not sys.stderr.isatty():
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def start(first_line: str) -> None:
+    """Says the first line, so that the screen is not empty while the libraries are loaded."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once: there is nothing to keep
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the terminal may not have all letters
+    if not launched_rank():  # of several processes, the first tells the story
+        with suppress(OSError):  # if nobody reads, that is noticed at the next line
+            print(first_line, flush=True)
+    set_up_libraries()
