@@ -18,6 +18,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "pretraining")]
 
+from lesson.start import set_up_libraries
+
+set_up_libraries()  # before they are imported, as main.py does
 
 TABLE = {}  # {kind of model: {what was tried: how it went}}, from test_models.py
 

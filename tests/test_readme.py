@@ -117,7 +117,7 @@ def test_functions_and_options_that_are_named_exist():
 
     for name in ("load_model", "make_manual", "train", "answer", "evaluate", "encode", "loss_fn"):
         assert f"`{name}`" in README and callable(getattr(main, name))
-    offered = set(re.findall(r'option\("(--[\w-]+)"', (ROOT / "main.py").read_text()))
+    offered = set(re.findall(r'option\(\s*"(--[\w-]+)"', (ROOT / "main.py").read_text()))
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
 
 
