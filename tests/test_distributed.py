@@ -47,9 +47,7 @@ class Launched:
         )  # fmt: skip
         os.close(stdin), os.close(open_end)
         self.status, self.out = done.returncode, done.stdout
-        # The launcher warns of each process that failed; two of its warnings may fall into one another.
-        warned = r"(.*\[WARN\])+( Node with rank.*\n)+"
-        self.err = re.sub(warned, "", done.stderr)
+        self.err = re.sub(r".*\[WARN\] Node with rank.*\n", "", done.stderr)  # the launcher's
 
 
 @contextmanager
@@ -204,7 +202,8 @@ def test_the_shares_are_the_batch(size, base, monkeypatch):
 )
 def test_an_error_of_all(options, message, tmp_path):
     run = Launched(2, *options, "--adapter-path", tmp_path / "a")
-    assert len(run.err.splitlines()) == 1 and message in run.err, run.err
+    (line,) = said(run.err)  # the launcher's warnings, in pieces, may fall into one another
+    assert message in line
     assert not (tmp_path / "a").exists()
 
 

@@ -97,8 +97,8 @@ def test_the_first_line_waits_for_no_library():
     done = subprocess.run([*map(str, command)], check=True, env=unbuffered, **shown)
     before, title, after = done.stdout.partition("Fine-tuning in one script")
     modules = [line.rpartition("|")[2].strip().split(".")[0] for line in before.splitlines()]
-    heavy = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "numpy", "rich", "checks"}
-    assert title and "argparse" in modules and not heavy & set(modules)
+    heavy = {"mlx", "mlx_lm", "transformers", "huggingface_hub", "numpy", "rich"}
+    assert title and "lesson" in modules and not heavy & set(modules)
     assert all(f" {name}\n" in after for name in heavy)
 
 
