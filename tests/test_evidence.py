@@ -87,8 +87,11 @@ def test_intervals_are_wilsons(record):
     ):
         assert scoring.wilson_interval(right, of) == pytest.approx((low, high), abs=6e-5)
     for act in ACTS:
-        figures = record["table"][act]
-        assert figures["95 % interval"] == [*scoring.wilson_interval(figures["right answers"], 12)]
+        share = record["table"][act]["right answers"] / 12
+        for bound in record["table"][act]["95 % interval"]:
+            # By its definition: the share lies 1.96 standard deviations from either bound.
+            distance = abs(share - bound)
+            assert distance == pytest.approx(1.96 * (bound * (1 - bound) / 12) ** 0.5, abs=1e-4)
 
 
 def test_a_manual_that_does_not_hold_all_answers_says_so(tmp_path):
