@@ -218,6 +218,14 @@ def test_transformers_opens_the_fused_model(fused):
     assert {name: weight["shape"] for name, weight in header.items()} == llama_shapes(config)
 
 
+def test_the_fused_model_has_nothing_of_how_its_base_was_made(fused):
+    """fuse copies what lies beside the weights: no program, and nothing large."""
+    weights = {"model.safetensors", "ggml-model-f16.gguf", "tokenizer.json", "config.json"}
+    others = [path for path in fused[0][1].iterdir() if path.name not in weights]
+    assert not [path for path in others if path.suffix == ".py"]
+    assert all(path.stat().st_size <= 20_000 for path in others), others
+
+
 def test_gguf_by_mlx_lm_lacks_what_our_tokenizer_needs(fused):
     """It takes any vocabulary for SentencePiece's, scores all tokens alike, leaves out the merges."""
     _, metadata = mx.load(str(fused[0][1] / "ggml-model-f16.gguf"), return_metadata=True)
