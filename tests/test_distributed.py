@@ -47,7 +47,7 @@ class Launched:
         )  # fmt: skip
         os.close(stdin), os.close(open_end)
         self.status, self.out = done.returncode, done.stdout
-        # The launcher warns of each process that failed; two of its warnings may fall into one another.
+        # The launcher warns of each process that failed; two of its warnings may be interleaved.
         warned = r"(.*\[WARN\])+( Node with rank.*\n)+"
         self.err = re.sub(warned, "", done.stderr)
 
@@ -78,7 +78,7 @@ def by_hand(options, addresses=("127.0.0.1", "127.0.0.1"), before=((), ()), cwd=
 
 
 def said(text):
-    """The lines that main.py itself printed; MLX's threads report the end of a connection as well."""
+    """The lines that main.py itself printed; MLX's threads report a connection's end as well."""
     assert "Traceback" not in text
     return re.findall(r"main\.py: .*", text)
 
