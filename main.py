@@ -15,25 +15,28 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import chain, count
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
 from lesson import machine, models, options, rehearsal, results, scoring, screen
-from lesson.dataset import FORMAT, Example, load_data, load_everyday, load_known, words
+from lesson.dataset import FORMAT, Example, Row, load_data, load_everyday, load_known, words
 from lesson.findings import look_over
-from lesson.screen import chapter, console, show
+from lesson.machine import Batch
+from lesson.rehearsal import NotedRow
+from lesson.screen import Check, chapter, console, show
 
 HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
@@ -70,15 +73,21 @@ class Answer(NamedTuple):
 
 
 # ---- Data --------------------------------------------------------------------------------------
-def encode_prompt(tokenizer, example: Example, manual=(), answer="", thinking=False) -> list[int]:
+def encode_prompt(
+    tokenizer: TokenizerWrapper,
+    example: Example,
+    manual: Sequence[Example] = (),
+    answer: str = "",
+    thinking: bool = False,
+) -> list[int]:
     """The tokens that the model reads: the manual if there is one, the question, and its `answer`.
 
     In the model's chat template if it has one.
     """
     if tokenizer.has_chat_template and example.messages:
-        turns = [[*e.messages, {"role": "assistant", "content": e.completion}] for e in manual]
+        chats = [[*e.messages, {"role": "assistant", "content": e.completion}] for e in manual]
         # A system message stands first, and once: many templates take it nowhere else.
-        turns = [m for m in chain(*turns) if m["role"] != "system"] + example.messages
+        turns = [m for m in chain(*chats) if m["role"] != "system"] + example.messages
         if manual:  # a chat model is told what a base model sees by itself: how to answer
             turns[0] = turns[0] | {"content": f"{INSTRUCTION}\n\n{turns[0]['content']}"}
         turns = sorted(turns, key=lambda message: message["role"] != "system")
@@ -90,7 +99,7 @@ def encode_prompt(tokenizer, example: Example, manual=(), answer="", thinking=Fa
     return tokenizer.encode(text, add_special_tokens=not tokenizer.has_chat_template)
 
 
-def encode(tokenizer, example: Example) -> tuple[list[int], int]:
+def encode(tokenizer: TokenizerWrapper, example: Example) -> Row:
     """(tokens of question, answer and end; how many of them are the question's, and do not count).
 
     Without a template, the line break between them is the answer's, so that any tool that sends the
@@ -100,7 +109,7 @@ def encode(tokenizer, example: Example) -> tuple[list[int], int]:
     line_break = "\n" if example.prompt and not tokenizer.has_chat_template else ""
     answer = line_break + example.completion
     tokens = encode_prompt(tokenizer, example, answer=answer)
-    if tokens[: len(prompt)] != prompt:  # where they meet, two characters became one token
+    if tokens[: len(prompt)] != prompt:  # one token has characters of both
         tokens = prompt + tokenizer.encode(answer, add_special_tokens=False)
     prompt_length = len(prompt)
     if tokenizer.has_thinking:
@@ -110,21 +119,21 @@ def encode(tokenizer, example: Example) -> tuple[list[int], int]:
     return [*tokens, tokenizer.eos_token_id], prompt_length
 
 
-def make_manual(tokenizer, examples: list[Example], max_tokens: int) -> list[Example]:
+def make_manual(
+    tokenizer: TokenizerWrapper, examples: list[Example], max_tokens: int
+) -> list[Example]:
     """One example for each distinct answer, from the top, as many as fit into `max_tokens`."""
     first_wordings = {e.completion: e for e in reversed(examples) if e.prompt}
-    manual = []
+    manual: list[Example] = []
     for example in reversed(first_wordings.values()):
         if len(encode_prompt(tokenizer, example, [*manual, example])) <= max_tokens:
             manual.append(example)
     return manual
 
 
-def batches(
-    rows: list[tuple[list[int], int]], batch_size: int, rng: random.Random
-) -> Iterator[tuple[mx.array, ...]]:
-    """One random pass over all rows: (tokens (batch, length), prompt lengths and lengths (batch,))."""
-    # Rows of like length waste no padding; but if few were sorted, the same would always meet.
+def batches(rows: list[Row], batch_size: int, rng: random.Random) -> Iterator[Batch]:
+    """One random pass over all rows: tokens (batch, length), prompt lengths, lengths (batch,)."""
+    # Rows of like length waste no padding; but of few rows, sorted, all batches would be the same.
     by_length = len(rows) > 4 * batch_size
     rows = sorted(rows, key=lambda row: (len(row[0]) if by_length else 0, rng.random()))
     groups = [rows[i : i + batch_size] for i in range(0, len(rows), batch_size)]
@@ -135,19 +144,20 @@ def batches(
         yield mx.array(padded), mx.array(prompt_lengths), mx.array(lengths)
 
 
-def endless_batches(rows: list, batch_size: int, rng: random.Random) -> Iterator[tuple]:
+def endless_batches(rows: list[Row], batch_size: int, rng: random.Random) -> Iterator[Batch]:
     """Batches of one random pass after another."""
     return chain.from_iterable(batches(rows, batch_size, rng) for _ in count())
 
 
 # ---- Base model --------------------------------------------------------------------------------
-def load_model(name: str) -> tuple[nn.Module, object, dict]:
+def load_model(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
     """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
     models.check_name(name)
     with machine.errors_in_one_line(f"--model {name}"):
         # A model's own programs are not run.
         safely = {"trust_remote_code": False}
-        model, tokenizer, config = mlx_lm.load(name, safely, return_config=True)
+        loaded = mlx_lm.load(name, safely, return_config=True)
+        model, tokenizer, config = loaded  # type: ignore[misc]  # three, by return_config
     on_gpu = mx.default_device() != mx.Device(mx.cpu)
     if not on_gpu:
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
@@ -159,7 +169,12 @@ def load_model(name: str) -> tuple[nn.Module, object, dict]:
 
 
 def answer(
-    model, tokenizer, max_tokens: int, questions: list[Example], manual=(), as_many_lines=False
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    max_tokens: int,
+    questions: list[Example],
+    manual: Sequence[Example] = (),
+    as_many_lines: bool = False,
 ) -> list[Answer]:
     """The likeliest Answer to each question, of at most `max_tokens`, all asked at once.
 
@@ -167,10 +182,10 @@ def answer(
     """
     prompts = [encode_prompt(tokenizer, question, manual) for question in questions]
     start = time.perf_counter()
-    replies = models.generate(model, tokenizer, prompts, max_tokens)
+    texts, token_ids = models.generate(model, tokenizer, prompts, max_tokens)
     seconds = (time.perf_counter() - start) / len(prompts)
     answers = []
-    for question, prompt, text, tokens in zip(questions, prompts, replies.texts, replies.token_ids):
+    for question, prompt, text, tokens in zip(questions, prompts, texts, token_ids):
         lines = text.strip().split("\n")
         wanted = question.completion.count("\n") + 1 if as_many_lines else len(lines)
         ended = len(tokens) < max_tokens and len(lines) <= wanted  # by end of text, not in tokens
@@ -179,41 +194,52 @@ def answer(
     return answers
 
 
-# ---- Rehearsal: what it knows already is to stay -------------------------------------------------
+# ---- Rehearsal: what it knows already is to stay -----------------------------------------------
 def recall(
-    model, tokenizer, known: list[Example], form: list[Example]
-) -> tuple[list[str], list[tuple]]:
+    model: nn.Module, tokenizer: TokenizerWrapper, known: list[Example], few_shot: list[Example]
+) -> tuple[list[str], list[Row]]:
     """(what the model answers to the questions that it may know; the right ones as rows)."""
-    prompts = [encode_prompt(tokenizer, example, form) for example in known]
+    prompts = [encode_prompt(tokenizer, example, few_shot) for example in known]
     return rehearsal.recall(model, tokenizer, known, prompts)
 
 
 def what_it_knows(
-    model, tokenizer, everyday: list[Example], known: list[Example], form: list[Example]
-) -> tuple[list[str], dict[str, list[tuple]]]:
-    """(its answers to the known questions; rows of everyday prompts to rehearse, and of what it knew).
+    model: nn.Module,
+    tokenizer: TokenizerWrapper,
+    everyday: list[Example],
+    known: list[Example],
+    few_shot: list[Example],
+) -> tuple[list[str], dict[str, list]]:
+    """(its answers to the known questions; rows of everyday prompts to rehearse, of what it knew).
 
-    A base model is shown the form in which questions are answered, before each of them: to go on with
-    a bare question is what it has to unlearn.
+    A base model is shown a few answered questions before each question: that it goes on with a
+    bare one is what it has to unlearn, so that is not rehearsed.
     """
     questions = [e for e in everyday if e.prompt.endswith("?")]
     beginnings = [e for e in everyday if e not in questions]
-    with_form = [(beginnings, []), (questions if form else [], form)]
-    rehearsed = []
-    for examples, manual in [(everyday, [])] if tokenizer.has_chat_template else with_form:
+    parts: list[tuple[list[Example], list[Example]]] = [(everyday, [])]
+    if not tokenizer.has_chat_template:
+        parts = [(beginnings, []), (questions if few_shot else [], few_shot)]
+    rehearsed: list[NotedRow] = []
+    for examples, manual in parts:
         prompts = [encode_prompt(tokenizer, example, manual) for example in examples]
         rehearsed += rehearsal.note_answers(model, tokenizer, prompts)
-    texts, knew = recall(model, tokenizer, known, form)
-    return texts, {"everyday": rehearsed, "known": knew}
+    texts, right = recall(model, tokenizer, known, few_shot)
+    return texts, {"everyday": rehearsed, "known": right}
 
 
 def rehearsal_loss(
-    model, tokens, ids, probabilities, first: int = 0, shared: int = 0
+    model: nn.Module,
+    tokens: mx.array,
+    ids: mx.array,
+    probabilities: mx.array,
+    first: int = 0,
+    shared: int = 0,
 ) -> tuple[mx.array, mx.array]:
     """(sum over the tokens of KL(before || now), in nats; how many tokens).
 
-    The Kullback-Leibler divergence of what the model finds likely now from what it found likely before
-    training: 0 if nothing has changed. Learning without forgetting: arXiv 1606.09282.
+    The Kullback-Leibler divergence of what the model finds likely now from what it found likely
+    before training: 0 if nothing has changed. Learning without forgetting: arXiv 1606.09282.
     """
     logits = models.logits_from(model, tokens[:, :-1], first, shared).astype(mx.float32)
     ids, before = ids[:, first:], probabilities[:, first:]
@@ -226,7 +252,12 @@ def rehearsal_loss(
 
 # ---- Training ----------------------------------------------------------------------------------
 def answer_logits(
-    model, tokens, prompt_lengths, lengths, first: int = 0, shared: int = 0
+    model: nn.Module,
+    tokens: mx.array,
+    prompt_lengths: mx.array,
+    lengths: mx.array,
+    first: int = 0,
+    shared: int = 0,
 ) -> tuple[mx.array, ...]:
     """(logits (batch, length, vocabulary), targets and mask (batch, length)) of the next tokens.
 
@@ -244,32 +275,41 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
     """Minus the logarithm of the probability (softmax) that each target was given, in nats."""
     logits -= mx.stop_gradient(logits.max(-1, keepdims=True))  # so that no power overflows
     target_logits = mx.take_along_axis(logits, targets[..., None], -1).squeeze(-1)
-    return mx.log((math.e**logits).sum(-1)) - target_logits  # thrice as fast as MLX's own on a CPU
+    return mx.log((math.e**logits).sum(-1)) - target_logits  # on a CPU, 3 x as fast as MLX's own
 
 
 def loss_fn(
-    model, tokens, prompt_lengths, lengths, first: int = 0, shared: int = 0
+    model: nn.Module,
+    tokens: mx.array,
+    prompt_lengths: mx.array,
+    lengths: mx.array,
+    first: int = 0,
+    shared: int = 0,
 ) -> tuple[mx.array, mx.array]:
-    """(sum of the cross-entropy of the answers' tokens, each given all before it, in nats; how many)."""
+    """(summed cross-entropy of the answers' tokens, each given those before, in nats; how many)."""
     logits, targets, mask = answer_logits(model, tokens, prompt_lengths, lengths, first, shared)
     return (cross_entropy(logits, targets) * mask).sum(), mask.sum().astype(mx.float32)
 
 
-def held_out_loss(model, rows: list[tuple[list[int], int]], batch_size: int = 8) -> tuple:
-    """(mean loss in nats of all the tokens that count, share of them that are the likeliest, rows
-    all of whose tokens are: which the model would answer in these very words)."""
+def held_out_loss(
+    model: nn.Module, rows: list[Row], batch_size: int = 8
+) -> tuple[float, float, int]:
+    """(mean loss in nats, share of tokens that are the likeliest, number of rows of which all are).
+
+    Only tokens that count. Such a row is one that the model would answer in these very words.
+    """
     loss, likeliest, whole, token_count = 0.0, 0, 0, 0
     shared = models.shared_prefix_length(model, rows)
     for tokens, prompt_lengths, lengths in batches(rows, batch_size, random.Random(0)):
-        first = max(prompt_lengths.min().item() - 1, 0)
+        first = max(int(prompt_lengths.min()) - 1, 0)
         logits, targets, mask = answer_logits(
             model, tokens, prompt_lengths, lengths, first, min(shared, first)
         )
         right = (logits.argmax(-1) == targets) | ~mask
-        loss += (cross_entropy(logits, targets) * mask).sum().item()
-        likeliest += (right & mask).sum().item()
-        whole += right.all(-1).sum().item()
-        token_count += mask.sum().item()
+        loss += float((cross_entropy(logits, targets) * mask).sum())
+        likeliest += int((right & mask).sum())
+        whole += int(right.all(-1).sum())
+        token_count += int(mask.sum())
     return loss / token_count, likeliest / token_count, whole
 
 
@@ -283,7 +323,7 @@ def recipe_for(width: int, chat: bool) -> Recipe:
 
 
 def steps_for(examples: int, batch_size: int, seen: int) -> int:
-    """Steps in which so many examples are `seen` in all; but each at least 3 and at most 30 times."""
+    """Steps in which so many examples are `seen` in all; each at least 3 and at most 30 times."""
     passes = min(max(seen / examples, 3), 30)
     return math.ceil(passes * math.ceil(examples / batch_size))
 
@@ -298,24 +338,30 @@ def rate_for(recipe: Recipe, width: int, fine_tune_type: str) -> float:
 
 
 def warm_up_and_fade(learning_rate: float, iters: int) -> Callable[[mx.array], mx.array]:
-    """The learning rate by step: it rises over a tenth of the steps, then falls as a cosine to 0."""
+    """The learning rate by step: rises over a tenth of the steps, then falls as a cosine to 0."""
     warmup = max(iters // 10, 1)
     schedule = {"name": "cosine_decay", "arguments": [learning_rate, max(iters - warmup, 1)]}
     return build_schedule(schedule | {"warmup": warmup, "warmup_init": learning_rate / warmup})
 
 
 def make_step(
-    model, iters: int, learning_rate: float, rehearsal_weight: float = 1.0, shared=(0, 0)
-) -> tuple[Callable, list]:
+    model: nn.Module,
+    iters: int,
+    learning_rate: float,
+    rehearsal_weight: float = 1.0,
+    shared: Sequence[int] = (0, 0),
+) -> tuple[Callable[..., tuple[float, float]], list]:
     """(the training step, the state that it changes): Adam, its rate as warm_up_and_fade() says.
 
     shared: how many tokens all of the learner's examples begin with, and all everyday prompts.
     """
-    # Without the correction, MLX's default, the first steps are several times as long as the rate says.
+    # MLX's default, no correction, makes the first steps several times as long as the rate says.
     optimizer = optim.Adam(warm_up_and_fade(learning_rate, iters), bias_correction=True)
 
-    def objective(model, batch, rehearsed, counts, starts) -> tuple[mx.array, ...]:
-        """(what is to fall, the mean loss of the answers, that of the rehearsal), in nats a token."""
+    def objective(
+        model: nn.Module, batch: Batch, rehearsed: Batch | None, counts: list, starts: list
+    ) -> tuple[mx.array, ...]:
+        """(what is to fall, the mean loss of the answers, that of rehearsal), in nats a token."""
         loss = loss_fn(model, *batch, *starts[0])[0] / counts[0]
         forgotten = 0.0 * loss
         if rehearsed:
@@ -324,7 +370,9 @@ def make_step(
 
     loss_and_gradients = nn.value_and_grad(model, objective)
 
-    def update(batch, rehearsed, counts, starts) -> tuple[mx.array, ...]:
+    def update(
+        batch: Batch, rehearsed: Batch | None, counts: list, starts: list
+    ) -> tuple[mx.array, ...]:
         """One small change of what is not frozen; gives both mean losses, in nats, before it."""
         losses, gradients = loss_and_gradients(model, batch, rehearsed, counts, starts)
         # Of several processes, each had its share of the batch.
@@ -337,27 +385,28 @@ def make_step(
     if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
         update = partial(mx.compile, inputs=state, outputs=state)(update)
 
-    def step(batch, rehearsed=()) -> tuple[float, float]:
+    def step(batch: Batch, rehearsed: Batch | None = None) -> tuple[float, float]:
         """One step on a batch of examples and one of everyday prompts; gives both mean losses."""
         _, prompt_lengths, lengths = batch
         counts = [(lengths - prompt_lengths).sum()]
-        first = [max(prompt_lengths.min().item() - 1, 0)]
+        first = [max(int(prompt_lengths.min()) - 1, 0)]
         if rehearsed:
             kept = rehearsed[-1].sum(-1) > 0
-            counts, first = [*counts, kept.sum()], [*first, kept.any(0).argmax().item()]
+            counts, first = [*counts, kept.sum()], [*first, int(kept.any(0).argmax())]
         counts = [count / machine.group().size() for count in counts]
         starts = [(n, min(n, same)) for n, same in zip(first, shared)]
-        losses = update(machine.share(batch), machine.share(rehearsed), counts, starts)
+        rehearsed = machine.share(rehearsed) if rehearsed else None
+        losses = update(machine.share(batch), rehearsed, counts, starts)
         mx.eval(losses, state)
-        return losses[0].item(), losses[1].item()
+        return float(losses[0]), float(losses[1])
 
     return step, state
 
 
 def train(
-    model,
+    model: nn.Module,
     rows: dict[str, list],
-    look: Callable[[], dict],
+    look: Callable[[], Check],
     *,
     iters: int,
     steps_per_eval: int,
@@ -366,11 +415,11 @@ def train(
     rehearsed: int,
     rehearsal_weight: float,
     seed: int,
-) -> list[dict]:
+) -> list[Check]:
     """Trains what is not frozen, and leaves it as it was at the best check.
 
-    The best is the earliest that is within TOLERANCE of the least sum of valid's loss and the share of
-    its own right answers that the model would not say again. Ends early when no check in two is better.
+    The best is the earliest within TOLERANCE of the least score: valid's loss plus the share of its
+    own right answers that the model would not say again. Ends early when no check in two is better.
     `look()` is how it answers by now. Gives for each check: step, losses (in nats), tokens read,
     look()'s, and which was kept.
     """
@@ -378,17 +427,22 @@ def train(
     take_step, _ = make_step(model, iters, learning_rate, rehearsal_weight, shared)
     examples = endless_batches(rows["train"], batch_size, random.Random(seed))
     everyday = rehearsal.batches(rows["everyday"], rehearsed, random.Random(seed))
-    losses, history, best, tokens_read, start = [], [], None, 0, time.perf_counter()
+    losses: list[float] = []  # since the last check
+    history: list[Check] = []
+    best: Check = {}
+    tokens_read, start = 0, time.perf_counter()
     for step in screen.with_progress_bar(range(iters + 1)):
         if step:
-            batch, prompts = next(examples), next(everyday) if rows["everyday"] else ()
+            batch = next(examples)
+            prompts = next(everyday) if rows["everyday"] else None
             losses.append(take_step(batch, prompts)[0])
             machine.stop_if_not_finite(losses[-1], "loss", step)
-            tokens_read += batch[2].sum().item() + (prompts[0].size if prompts else 0)
+            tokens_read += int(batch[2].sum()) + (prompts[0].size if prompts else 0)
         last = step == iters or machine.ctrl_c_pressed()
         if step % steps_per_eval and not last:
             continue
-        check = {"step": step, "loss": fmean(losses) if losses else None, "tokens": tokens_read}
+        loss = fmean(losses) if losses else None
+        check: Check = {"step": step, "loss": loss, "tokens": tokens_read}
         check |= progress(model, rows, batch_size) | look()
         if check["score"] is None:
             check["score"] = -step  # nothing says which is best: the last
@@ -396,20 +450,20 @@ def train(
         screen.show_check(check)
         history.append(check)
         losses.clear()
-        if best is None or check["score"] < best["score"] - TOLERANCE:
-            best, best_weights = check, tree_flatten(model.trainable_parameters())
+        if not best or check["score"] < best["score"] - TOLERANCE:
+            best, best_weights = check, dict(tree_flatten(model.trainable_parameters()))
         too_late = step - best["step"] >= 2 * steps_per_eval
         if machine.synchronize(last or too_late):
             break
     best["kept"] = True
-    model.load_weights(best_weights, strict=False)
+    model.load_weights([*best_weights.items()], strict=False)
     screen.show_cost(tokens_read, time.perf_counter() - start, best)
     return history
 
 
-def progress(model, rows: dict[str, list], batch_size: int) -> dict:
-    """How training comes along: the loss of valid, how many of its answers are right; what is kept."""
-    found = {"valid": None, "right": 0, "of": len(rows["valid"]), "keeps": None}
+def progress(model: nn.Module, rows: dict[str, list], batch_size: int) -> Check:
+    """How far training has come: valid's loss, how many of its answers are right; what is kept."""
+    found: Check = {"valid": None, "right": 0, "of": len(rows["valid"]), "keeps": None}
     if rows["valid"]:
         found["valid"], _, found["right"] = held_out_loss(model, rows["valid"], batch_size)
     if rows["known"]:
@@ -419,7 +473,7 @@ def progress(model, rows: dict[str, list], batch_size: int) -> dict:
     return found
 
 
-def add_adapters(model, num_layers: int, fine_tune_type: str, lora: dict) -> None:
+def add_adapters(model: nn.Module, num_layers: int, fine_tune_type: str, lora: dict) -> None:
     """Freezes the weights, and puts adapters beside those of the last layers (LoRA or DoRA).
 
     With full, there are no adapters: the last layers' own weights are trained. -1: all layers.
@@ -461,10 +515,10 @@ def training_settings(
 
 
 def fine_tune(
-    model,
+    model: nn.Module,
     config: dict,
     rows: dict[str, list],
-    look: Callable[[], dict],
+    look: Callable[[], Check],
     *,
     settings: dict,
     num_layers: int,
@@ -472,14 +526,14 @@ def fine_tune(
     lora: dict,
     grad_checkpoint: bool,
     resume_adapter_file: Path | None,
-) -> list[dict]:
+) -> list[Check]:
     """Adds adapters, and trains them with the settings; gives what train() gives."""
     add_adapters(model, num_layers, fine_tune_type, lora)
     longest = sorted(len(tokens) for tokens, _ in rows["train"])[-settings["batch_size"] :]
     sizes = (len(longest), longest[-1], grad_checkpoint)
     screen.show_memory(*machine.memory_needed(model, config, *sizes))
     if grad_checkpoint:
-        models.compute_anew(model)
+        models.use_grad_checkpoint(model)
     if resume_adapter_file:
         results.load_adapter_file(model, resume_adapter_file)
     same = settings | {"num_layers": num_layers, "fine_tune_type": fine_tune_type}
@@ -497,18 +551,19 @@ def choose_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Exa
 
     The exam is test, or what was practised if there is none.
     """
-    asked = {split: [e for e in examples if e.prompt] for split, examples in data.items()}
-    exam = asked["test"] or asked["train"]
+    questions = {split: [e for e in examples if e.prompt] for split, examples in data.items()}
+    exam = questions["test"] or questions["train"]
     if not exam:
         machine.stop(f"{data['train'][0].place}: no questions in the data; {FORMAT}")
     answers, prompts = {words(e.completion) for e in exam}, {words(e.prompt) for e in exam}
     others = [
         example
-        for example in asked["train"] + asked["valid"]
+        for example in questions["train"] + questions["valid"]
         if words(example.completion) in answers and words(example.prompt) not in prompts
     ]
     # First one more wording of each answer, then another of each, as many as there is room for.
-    wordings, turns = Counter(), []
+    wordings: Counter[str] = Counter()
+    turns = []
     for example in others:
         wordings[example.completion] += 1
         turns.append(wordings[example.completion])
@@ -516,7 +571,7 @@ def choose_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Exa
     return exam, exam + others[: max(MIN_QUESTIONS - len(exam), 0)]
 
 
-def longest_answer(data: dict[str, list[Example]], rows: dict[str, list[tuple]]) -> int:
+def longest_answer(data: dict[str, list[Example]], rows: dict[str, list[Row]]) -> int:
     """The tokens of the longest answer that can be asked for."""
     pairs = (pair for split in ("train", "test") for pair in zip(data[split], rows[split]))
     return max(len(tokens) - prompt for example, (tokens, prompt) in pairs if example.prompt)
@@ -527,25 +582,27 @@ def is_right(given: Answer, example: Example) -> bool:
     return words(given.text) == words(example.completion)
 
 
-def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict[str, float]:
+def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict[str, Any]:
     """What an act got right, how often it said the same in other words, and what it cost.
 
     The first `exam` questions are examined; the others ask the same things in other words.
     """
-    examined, said = answers[:exam], defaultdict(Counter)
+    given_for: dict[tuple, Counter] = defaultdict(Counter)  # each right answer: what was answered
     for example, given in zip(questions, answers):
-        said[words(example.completion)][words(given.text)] += 1
-    right, own = sum(map(is_right, examined, questions)), scoring.own_words(questions[:exam])
-    worded = (
-        scoring.is_right_in_other_words(a, e, own) or is_right(a, e)
-        for a, e in zip(examined, questions)
+        given_for[words(example.completion)][words(given.text)] += 1
+    examined, own = answers[:exam], scoring.own_words(questions[:exam])
+    right = sum(map(is_right, examined, questions))
+    right_or_wordy = sum(
+        is_right(given, example) or scoring.is_right_in_other_words(given.text, example, own)
+        for given, example in zip(examined, questions)
     )
+    same = sum(max(counts.values()) for counts in given_for.values())
     read, written = fmean(a.read for a in examined), fmean(a.written for a in examined)
     return {
         "right answers": right,
         "95 % interval": scoring.wilson_interval(right, exam),
-        "right or wordy": sum(worded),
-        "same answer in other words": sum(max(c.values()) for c in said.values()) / len(answers),
+        "right or wordy": right_or_wordy,
+        "same answer in other words": same / len(answers),
         "ended by themselves": sum(a.ended for a in examined),
         "tokens read for each": read,
         "tokens for 1,000 questions": 1000 * (read + written),
@@ -554,7 +611,9 @@ def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict
 
 
 # ---- The lesson --------------------------------------------------------------------------------
-def act(title: str, questions: list[Example], ask: Callable) -> list[Answer]:
+def act(
+    title: str, questions: list[Example], ask: Callable[[list[Example]], list[Answer]]
+) -> list[Answer]:
     """Announces an act, asks all the questions, and shows the first few answers."""
     chapter(title)
     with console.status(f"asking {len(questions)} questions"):
@@ -579,9 +638,9 @@ def main(args: argparse.Namespace) -> None:
     data, rows, findings = look_over(data, rows, min(args.max_seq_length, context))
     exam, questions = choose_exam(data)
     chat = tokenizer.has_chat_template
-    form, known = rehearsal.split_form(known, chat)
+    few_shot, known = rehearsal.split_few_shot(known, chat)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
-    mind = partial(what_it_knows, model, tokenizer, everyday, known, form)
+    note_what_it_knows = partial(what_it_knows, model, tokenizer, everyday, known, few_shot)
     width = models.embedding_shape(model)[1]
     settings = training_settings(
         recipe_for(width, chat), width, len(rows["train"]), batch_size=args.batch_size,
@@ -595,7 +654,7 @@ def main(args: argparse.Namespace) -> None:
         grad_checkpoint=args.grad_checkpoint, resume_adapter_file=args.resume_adapter_file,
     )  # fmt: skip
     if machine.only_trains():  # of several processes, the first tells the story, and all train
-        train_adapters(rows | mind()[1], look=lambda: {"answer": ""})
+        train_adapters(rows | note_what_it_knows()[1], look=lambda: {"answer": ""})
         return
     ask = partial(answer, model, tokenizer, max_tokens)
     ask_base = partial(ask, as_many_lines=not chat)
@@ -608,7 +667,7 @@ def main(args: argparse.Namespace) -> None:
     chapter("Training: she studies and practises")
     show(findings)
     with console.status("answering everyday questions, before anything is learnt"):
-        knew, rows_to_keep = mind()
+        known_before, rows_to_keep = note_what_it_knows()
     screen.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), settings["rehearsed"])
     before = {s: held_out_loss(model, rows[s])[0] for s in ("test", "general") if rows[s]}
     history = train_adapters(
@@ -623,13 +682,13 @@ def main(args: argparse.Namespace) -> None:
     chapter(f"Evaluation: she is examined on {len(exam)} questions")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
-    knows, _ = recall(model, tokenizer, known, form)
-    still = scoring.compare_known(known, knew, knows, data["train"])
-    screen.show_evaluation(table, len(exam), before, after, still)
+    known_after, _ = recall(model, tokenizer, known, few_shot)
+    compared = scoring.compare_known(known, known_before, known_after, data["train"])
+    screen.show_evaluation(table, len(exam), before, after, compared)
 
     used = vars(args) | settings | {"num_layers": num_layers}
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    record |= {"known": still}
+    record |= {"known": compared}
     results.save_record(args.adapter_path, used, record, questions, acts, history)
     screen.what_next(args, tokenizer, exam, max_tokens)
     screen.converse(ask)
@@ -662,6 +721,6 @@ if __name__ == "__main__":
         help="adapters.safetensors to begin with",
     )
     option("--judge", action="store_true", help="choose between the answers of the last run")
-    parser.error = machine.stop
+    parser.error = machine.stop  # type: ignore[method-assign]  # all errors look alike
     with machine.exit_status():
         main(parser.parse_args())

@@ -6,10 +6,10 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from lesson.machine import errors_in_one_line, stop
 
@@ -21,6 +21,8 @@ CHAT_FORMAT = (
     '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 )
 MAX_CHARACTERS = 1_000_000  # of a text; no model reads so many at once
+
+Row = tuple[list[int], int]  # an example's tokens; how many of them are the prompt's
 
 
 class Example(NamedTuple):
@@ -50,25 +52,25 @@ def load_data(source: str, model: str) -> dict[str, list[Example]]:
 
 def hold_out_exam(train: list[Example]) -> tuple[list[Example], list[Example]]:
     """(train less the exam, the exam): up to a third of it, where there is no test.jsonl."""
-    able = [e for e in train if e.prompt]
-    wordings = Counter(e.completion for e in able)
+    questions = [e for e in train if e.prompt]
+    wordings = Counter(e.completion for e in questions)
     # One wording of each answer that has others, so that it can still be learnt; or just any.
-    spare = [*{e.completion: e for e in able if wordings[e.completion] > 1}.values()]
-    if len(spare) < len(able) // 5:
+    spare = [*{e.completion: e for e in questions if wordings[e.completion] > 1}.values()]
+    if len(spare) < len(questions) // 5:
         # Not the run's seed: with all seeds the exam is the same.
-        exam = random.Random(0).sample(able, len(able) // 5)
+        exam = random.Random(0).sample(questions, len(questions) // 5)
     else:
-        exam = spare[: len(able) // 3]
+        exam = spare[: len(questions) // 3]
     places = {e.place for e in exam}
     return [e for e in train if e.place not in places], exam
 
 
 def load_folder(folder: Path) -> dict[str, list[Example]]:
-    """The examples of train.jsonl, valid.jsonl and test.jsonl; stops if there are none to train on."""
+    """The examples of train.jsonl, valid.jsonl and test.jsonl; stops if train has none."""
     data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
     if not data["train"]:
-        there = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
-        only = f", only {brief(', '.join(name for _, name in there), 60)}" * bool(there)
+        others = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
+        only = f", only {brief(', '.join(name for _, name in others), 60)}" * bool(others)
         lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
         stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {FORMAT}")
     return data
@@ -83,18 +85,18 @@ def load_from_hub(name: str) -> dict[str, list[Example]]:
         datasets.disable_progress_bars()
     with errors_in_one_line(f"--data {name}"):
         found = datasets.load_dataset(name)
-    data = {"train": [], "valid": [], "test": []}
+    data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
     for split in found:
-        examples = data.get("valid" if split == "validation" else split)
-        for number, record in enumerate(found[split] if examples is not None else [], 1):
+        ours = "valid" if split == "validation" else split
+        for number, record in enumerate(found[split] if ours in data else [], 1):
             place = f"{name}/{split}:{number}"
             # What a record lacks stands there as None, as all records have the same columns.
             record = {key: value for key, value in record.items() if value is not None}
-            with refused(place):
-                examples.append(read_example(record, place))
-    return (
-        data if data["train"] else stop(f"--data {name}: no split called train, or nothing in it")
-    )
+            with errors_at(place):
+                data[ours].append(read_example(record, place))
+    if not data["train"]:
+        stop(f"--data {name}: no split called train, or nothing in it")
+    return data
 
 
 def is_on_hub(name: str) -> bool:
@@ -106,16 +108,16 @@ def is_on_hub(name: str) -> bool:
 # ---- Everyday questions ------------------------------------------------------------------------
 def load_everyday(source: str) -> list[Example]:
     """The everyday prompts that are rehearsed: the data's own everyday.jsonl, or else ours."""
-    return load_prompts(beside(source, "everyday.jsonl"))
+    return load_prompts(own_or_shipped(source, "everyday.jsonl"))
 
 
 def load_known(source: str, model: str) -> list[Example]:
     """The everyday questions that the model may know: its own known.jsonl, the data's, or ours."""
     own = Path(model) / "known.jsonl"
-    return load_prompts(own if own.is_file() else beside(source, "known.jsonl"))
+    return load_prompts(own if own.is_file() else own_or_shipped(source, "known.jsonl"))
 
 
-def beside(source: str, name: str) -> Path:
+def own_or_shipped(source: str, name: str) -> Path:
     """A file in the folder of the learner's data, or if it is not there, in the one that ships."""
     own = Path(source) / name
     return own if own.is_file() else SHIPPED / name
@@ -126,7 +128,7 @@ def load_prompts(path: Path) -> list[Example]:
     examples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")
-        with refused(place):
+        with errors_at(place):
             if line:
                 record = checked(parse(line), dict, "the line")
                 if "prompt" not in record:
@@ -142,7 +144,7 @@ def load_examples(path: Path) -> list[Example]:
     examples = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         place, line = f"{path}:{number}", line.strip().lstrip("\ufeff")  # a byte-order mark
-        with refused(place):
+        with errors_at(place):
             examples += [read_example(parse(line), place)] if line else []
     return examples
 
@@ -163,7 +165,7 @@ def read_text(path: Path) -> str:
 
 
 @contextmanager
-def refused(place: str) -> Iterator[None]:
+def errors_at(place: str) -> Iterator[None]:
     """Stops where a record is none, with its place, what is wrong, and what to write."""
     try:
         yield
@@ -195,8 +197,8 @@ def parse(line: str) -> object:
     except json.JSONDecodeError as error:
         at = len(line) if error.msg.startswith("Unterminated") else error.pos
         marked = f"{line[:at][-50:]}\n{line[at:][:50]}"
-        known = (what for how, what in MISTAKES.items() if re.search(how, marked))
-        raise ValueError(next(known, f"no JSON: {error.msg} in column {error.colno}")) from None
+        advice = (what for how, what in MISTAKES.items() if re.search(how, marked))
+        raise ValueError(next(advice, f"no JSON: {error.msg} in column {error.colno}")) from None
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
@@ -209,16 +211,18 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict:
 
 def read_example(record: object, place: str) -> Example:
     """An example in any of mlx-lm's three formats; a ValueError if it is in none of them."""
-    if checked(record, dict, "the example").keys() >= {"prompt", "completion"}:
-        chat = [("user", record["prompt"], '"prompt"')]
-        chat += [("assistant", record["completion"], '"completion"')]
+    record = checked(record, dict, "the example")
+    turns: Iterable[tuple[str, object, str]]
+    if record.keys() >= {"prompt", "completion"}:
+        question = ("user", record["prompt"], '"prompt"')
+        turns = [question, ("assistant", record["completion"], '"completion"')]
     elif "messages" in record:
-        chat = read_messages(record["messages"])
+        turns = read_messages(record["messages"])
     elif "text" in record:
-        chat = [("assistant", record["text"], '"text"')]
+        turns = [("assistant", record["text"], '"text"')]
     else:
         raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
-    chat = [{"role": role, "content": checked(text, str, name)} for role, text, name in chat]
+    chat = [{"role": role, "content": checked(text, str, name)} for role, text, name in turns]
     *messages, last = chat
     return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
 
@@ -237,18 +241,22 @@ def read_messages(messages: object) -> Iterator[tuple[str, object, str]]:
 
 
 KINDS = {dict: "an object", list: "a list", str: "a text", float: "a number", bool: "true or false"}
+Kind = TypeVar("Kind", dict, list, str)
 
 
-def checked(value: object, kind: type, name: str) -> object:
+def checked(value: object, kind: type[Kind], name: str) -> Kind:
     """The value, a text less the white space around it; a ValueError if it cannot be used."""
-    if type(value) is not kind:
+    if not isinstance(value, kind):
         raise ValueError(f"{name} is {KINDS.get(type(value), 'null')}, not {KINDS[kind]}")
-    value = value.strip() if kind is str else value
+    if isinstance(value, str):
+        value = value.strip()
     if not value:
         raise ValueError(f"{name} is empty")
     if len(value) > MAX_CHARACTERS:
         raise ValueError(f"{name} has {len(value):,} characters, too many for any model")
-    if kind is str and (wrong := re.search(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]", value)):
+    if isinstance(value, str) and (
+        wrong := re.search(r"[\0-\x08\x0e-\x1f\x7f\ud800-\udfff]", value)
+    ):
         raise ValueError(f"{name} has {wrong[0]!a}, which is no character of a text; delete it")
     return value
 
@@ -275,7 +283,7 @@ def wrong_keys(record: dict, *ours: str) -> str:
 
 # ---- Texts -------------------------------------------------------------------------------------
 def words(text: str) -> tuple[str, ...]:
-    """A text's words, without regard to case, space and punctuation; signs such as -5 or C++ stay."""
+    """A text's words, without case, space and punctuation; signs such as -5 or C++ stay."""
     return tuple(word.strip(".,;:!?…\"'()“”‘’«»¿¡") or word for word in text.lower().split())
 
 

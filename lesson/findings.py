@@ -9,17 +9,16 @@ from itertools import chain, pairwise
 
 from rich.markup import escape
 
-from lesson.dataset import Example, quote, words
+from lesson.dataset import Example, Row, quote, words
 from lesson.machine import stop
 
 MAX_SHOWN = 10  # findings of each kind
 
 
-def look_over(data: dict[str, list[Example]], rows: dict[str, list], max_tokens: int) -> tuple:
-    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text).
-
-    `rows`: for each split and example (tokens, how many of them are the prompt's).
-    """
+def look_over(
+    data: dict[str, list[Example]], rows: dict[str, list[Row]], max_tokens: int
+) -> tuple[dict[str, list[Example]], dict[str, list[Row]], str]:
+    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text)."""
     sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
     findings, fitting = check_data(data), {}
     for split, examples in data.items():
@@ -53,17 +52,18 @@ def report(sizes: str, findings: dict[str, list[str]]) -> str:
 
 def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
     """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
-    findings, answers = defaultdict(list), {}
+    findings: dict[str, list[str]] = defaultdict(list)
+    answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
     for examples in (data["train"], data["valid"], data["test"]):
-        seen = {}
+        seen: dict[tuple, Example] = {}
         for example in examples:
             question, answer = words(example.prompt), words(example.completion)
             for wrong, right in misspellings(f"{example.prompt}\n{example.completion}"):
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
             place, other = answers.setdefault(question, (example.place, example.completion))
             if question and words(other) != answer:
-                said = f"{quote(example.completion)}, but in {place} {quote(other)}"
-                findings["Two answers to one question"].append(f"{named(example)} is {said}")
+                both = f"{quote(example.completion)}, but in {place} {quote(other)}"
+                findings["Two answers to one question"].append(f"{named(example)} is {both}")
             first = seen.setdefault((question, answer), example)
             if first is not example:
                 findings["Repeated"].append(f"{named(example)}, as {first.place}")
@@ -72,8 +72,8 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
             findings["Nearly repeated"].append(found)
     rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
     for example in chain(data["valid"], data["test"]):
-        if place := rehearsed.get(words(example.prompt)):
-            found = f"{named(example)} stands in {place}"
+        if trained := rehearsed.get(words(example.prompt)):
+            found = f"{named(example)} stands in {trained}"
             findings["Asked in training too, so the exam proves less"].append(found)
     return findings
 
@@ -85,7 +85,7 @@ def named(example: Example) -> str:
 
 @cache
 def dictionary() -> dict[str, str]:
-    """codespell's dictionary: {misspelt word: what was probably meant}."""
+    """The dictionary of codespell: {misspelt word: what was probably meant}."""
     text = (files("codespell_lib") / "data" / "dictionary.txt").read_text("utf-8")
     pairs = (line.split("->") for line in text.splitlines())
     return {wrong.lower(): right.strip(", ") for wrong, right in pairs}
@@ -97,7 +97,7 @@ def misspellings(text: str) -> Iterator[tuple[str, str]]:
         if right := dictionary().get(match[0].lower()):
             # Where a sentence begins, all words have a capital.
             begins = re.search(r"(^|[.?!\n])\W*$", text[: match.start()])
-            if match[0].islower() or begins and match[0].istitle() and len(match[0]) > 4:
+            if match[0].islower() or (begins and match[0].istitle() and len(match[0]) > 4):
                 yield match[0], right
 
 
@@ -115,15 +115,15 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
         text = re.findall(r"\w+", f"{example.prompt} {example.completion}")
         names.append(frozenset(word for word in text if word[0].isupper() or word[0].isdigit()))
     frequency = Counter(chain.from_iterable(chain.from_iterable(pairs)))
-    index = defaultdict(list)
+    index: dict[tuple, list[int]] = defaultdict(list)
     for later, (question, answer) in enumerate(pairs):
         rarest = sorted(question | answer, key=lambda pair: (frequency[pair], pair))
-        rarest = [(pair, names[later]) for pair in rarest[: len(rarest) // 5 + 1]]
-        for earlier in dict.fromkeys(chain.from_iterable(index[key] for key in rarest)):
+        keys = [(pair, names[later]) for pair in rarest[: len(rarest) // 5 + 1]]
+        for earlier in dict.fromkeys(chain.from_iterable(index[key] for key in keys)):
             both = zip(pairs[earlier], pairs[later])
             if all(5 * len(a & b) >= 4 * len(a | b) for a, b in both):
                 yield examples[earlier], examples[later]
                 break
         else:  # only what repeats nothing is looked up later
-            for key in rarest:
+            for key in keys:
                 index[key].append(later)

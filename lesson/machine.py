@@ -15,7 +15,7 @@ from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import mlx.core as mx
 from mlx import nn
@@ -26,6 +26,8 @@ from lesson.start import launched_rank
 LAUNCHED = launched_rank() is not None  # by mlx.launch or MPI, perhaps with others
 RANK = launched_rank() or 0  # of several processes, the first, which tells the story, is 0
 
+Batch = tuple[mx.array, mx.array, mx.array]  # tokens, and two arrays that say what of them counts
+
 interrupted = Event()  # whether Ctrl-C was pressed while it trained
 reached: set[str] = set()  # the hosts that Python code here looked up or connected to
 
@@ -34,10 +36,10 @@ ADVICE = {  # by what is in an error's name or text
     "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
     "RepositoryNotFound": "not on the Hub by that name; or private: run .venv/bin/hf auth login",
     "IncompleteSnapshot": "half of it is here and the Hub cannot be reached; run it again online",
-    "No space left|Unable to write": "the disk is full; make room, or go to another disk: --adapter-path"
-    " for what is learnt, HF_HOME for what comes from the Hub",
-    "LocalEntryNotFound|Couldn't reach": "the Hub cannot be reached; look at the network, and at"
-    " HF_ENDPOINT if set",
+    "No space left|Unable to write": "the disk is full; make room, or go to another disk:"
+    " --adapter-path for what is learnt, HF_HOME for what comes from the Hub",
+    "LocalEntryNotFound|Couldn't reach": "the Hub cannot be reached; look at the network,"
+    " and at HF_ENDPOINT if set",
     "RemoteProtocol|Consistency check": "the download broke off; run it again: whole files stay",
     "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
     "trust_remote_code": "it wants to run a program of its own, which is never done here",
@@ -70,17 +72,17 @@ def errors_in_one_line(what: str) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
-    except Exception as error:  # noqa: BLE001  mlx-lm, the Hub, the network: each has its own kinds
+    except Exception as error:  # mlx-lm, the Hub, the network: each has its own kinds
         causes = [e for e in (error, error.__cause__, error.__context__) if e]
         signs = " ".join(f"{type(e).__name__} {e}" for e in causes)
-        advice = next((said for sign, said in ADVICE.items() if re.search(sign, signs)), None)
+        advice = next((text for sign, text in ADVICE.items() if re.search(sign, signs)), None)
         first_line = str(error).split("\n")[0]
         stop(f"{what}: {advice or f'{type(error).__name__}: {first_line}'}")
 
 
 @contextmanager
 def exit_status() -> Iterator[None]:
-    """Ends the program as a shell expects: 130 after Ctrl-C, and one line and 2 for what went wrong."""
+    """Ends the program as a shell expects: 130 after Ctrl-C, one line and 2 for what went wrong."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
@@ -107,9 +109,9 @@ def exit_status() -> Iterator[None]:
 
 @contextmanager
 def ctrl_c_noted() -> Iterator[None]:
-    """Ctrl-C sets `interrupted`, which the training heeds at its next step; a second one ends all."""
+    """Ctrl-C sets `interrupted`, which training heeds at its next step; a second one ends all."""
 
-    def note(*_) -> None:
+    def note(*_: object) -> None:
         """The handler of the signal."""
         interrupted.set()
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -133,13 +135,14 @@ def group() -> mx.distributed.Group:
 
 
 def synchronize(flag: bool = False, error: str = "") -> bool:
-    """Waits until all processes have come here; gives whether the flag of any of them is set.
+    """Waits for all processes to get here; gives whether the flag of any of them is set.
 
     If one has an error, the first that has says so, and all end. To wait here, before each step, is
-    better than in it, for that is on a GPU, which gives up while another one still asks questions.
+    better than in it: it runs on a GPU, which gives up while another process still asks questions.
     """
     everyone = partial(mx.distributed.all_gather, group=group())
-    flags, errors = zip(*everyone(mx.array([[int(flag), int(error != "")]])).tolist())
+    states: Any = everyone(mx.array([[int(flag), int(error != "")]])).tolist()
+    flags, errors = zip(*states)
     if any(errors):
         if errors.index(1) == RANK:
             print(f"main.py: {' '.join(error.split())}", file=sys.stderr)
@@ -149,34 +152,36 @@ def synchronize(flag: bool = False, error: str = "") -> bool:
 
 
 def ctrl_c_pressed() -> bool:
-    """Whether Ctrl-C was pressed while it trained, on any of the processes, which meet here."""
+    """Whether Ctrl-C was pressed while training, on any of the processes: all wait here."""
     return synchronize(interrupted.is_set())
 
 
 def only_trains() -> bool:
-    """Whether this process only helps to train; ends if another one could not come so far."""
+    """Whether only training is left to this process; ends if another one has an error."""
     synchronize()
     return RANK > 0
 
 
-def share(batch: tuple[mx.array, ...]) -> tuple[mx.array, ...]:
-    """This process's rows of a batch; where there is none for it, one in which nothing counts."""
-    mine = tuple(array[RANK :: group().size()] for array in batch)
-    if batch and not mine[0].size:  # without lengths, or probabilities, nothing counts
-        return *(array[:1] for array in batch[:-1]), mx.zeros_like(batch[-1][:1])
-    return mine
+def share(batch: Batch) -> Batch:
+    """The rows of a batch that are this process's; if there are none, one that counts nothing."""
+    tokens, others, counted = (array[RANK :: group().size()] for array in batch)
+    if not tokens.size:  # without lengths, or probabilities, nothing counts
+        tokens, others, counted = (array[:1] for array in batch)
+        return tokens, others, mx.zeros_like(counted)
+    return tokens, others, counted
 
 
 def check_all_have_the_same(model: nn.Module, rows: list, settings: dict) -> None:
-    """Stops if the processes, perhaps on several machines, have not the same to train on.
+    """Stops if the processes, perhaps on several machines, differ in what they train on.
 
-    The adapters begin as the mean of all: on different machines, too, the same to the last bit.
+    The adapters begin as the mean of all: the same to the last bit, on different machines too.
     """
     same = {name: value for name, value in settings.items() if not isinstance(value, Path)}
-    same |= {"model": sum(array.size for _, array in tree_flatten(model.parameters()))}
+    same |= {"model": sum(a.size for a in dict(tree_flatten(model.parameters())).values())}
     same |= {"rows": rows}
     digest = int(sha256(json.dumps(same).encode()).hexdigest()[:7], 16)
-    first, *others = mx.distributed.all_gather(mx.array([digest]), group=group()).tolist()
+    digests: Any = mx.distributed.all_gather(mx.array([digest]), group=group()).tolist()
+    first, *others = digests
     for rank, other in enumerate(others, 1):
         if other != first:
             stop(f"process {rank} has other data, options or model than the first; copy the folder")
@@ -226,22 +231,22 @@ def lacks_openblas() -> bool:
     return sys.platform == "linux" and "/libopenblas" not in maps.read_text()
 
 
-def memory_there_is() -> float:
+def available_memory() -> float:
     """The bytes that the GPU may use, or that the machine has."""
     info = mx.device_info()
     names = ("max_recommended_working_set_size", "total_memory", "memory_size")
-    has = next((info[name] for name in names if info.get(name)), None)
-    return has or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    of_gpu = next((info[name] for name in names if info.get(name)), None)
+    return float(of_gpu or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def memory_needed(
     model: nn.Module, config: dict, batch_size: int, length: int, grad_checkpoint: bool
 ) -> tuple[float, float]:
-    """(bytes that the model takes, bytes that a step of training takes on batch_size x length tokens).
+    """(bytes of the model, bytes that a step of training takes on batch_size x length tokens).
 
-    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far); and
-    for each token what goes in and out of every matrix, the attention's scores, and three copies of
-    the logits. The factors are fitted to measurements; tests/test_models.py compares.
+    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far);
+    and for each token what goes in and out of every matrix, the attention's scores, and three
+    copies of the logits. The factors are fitted to measurements; tests/test_models.py compares.
     """
     arrays = dict(tree_flatten(model.parameters()))
     trained = dict(tree_flatten(model.trainable_parameters()))

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx_lm
 from mlx import nn
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.trainer import grad_checkpoint
 
 from lesson.dataset import is_on_hub
@@ -17,18 +18,18 @@ from lesson.machine import errors_in_one_line, stop
 
 
 def check_name(name: str) -> None:
-    """Stops if that is neither a folder with a model nor what a model on the Hub could be called."""
+    """Stops if it is neither a folder with a model nor what a model on the Hub could be called."""
     if not (Path(name).is_dir() or is_on_hub(name)):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
         stop(f"--model {name}: no config.json in it, so it is no model")
 
 
-def choose_end_token(tokenizer, name: str) -> None:
+def choose_end_token(tokenizer: TokenizerWrapper, name: str) -> None:
     """Settles the token that ends an answer, and makes it the tokenizer's end of text.
 
-    Chat templates often end a turn with a token of their own, as <|im_end|>. It is learnt if mlx-lm's
-    tools stop at it too, or else the end of text; we stop at either.
+    Chat templates often end a turn with a token of their own, as <|im_end|>. It is learnt if
+    mlx-lm's tools stop at it too, or else the end of text; we stop at either.
     """
     turn, tail = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "!"}], []
     if tokenizer.has_chat_template:
@@ -72,18 +73,22 @@ def embedding_shape(model: nn.Module) -> tuple[int, int]:
     """(tokens in the vocabulary, width: how many numbers stand for each of them)."""
     kinds = (nn.Embedding, nn.QuantizedEmbedding)
     *_, table = (module for module in model.modules() if isinstance(module, kinds))  # the first one
-    quantized = isinstance(table, nn.QuantizedEmbedding)
-    return (table.num_embeddings, table.dims) if quantized else table.weight.shape
+    if isinstance(table, nn.QuantizedEmbedding):
+        return table.num_embeddings, table.dims
+    vocabulary, width = table.weight.shape
+    return vocabulary, width
 
 
-def compute_anew(model: nn.Module) -> None:
-    """Makes the layers compute anew, going backwards, what they would have had to keep."""
+def use_grad_checkpoint(model: nn.Module) -> None:
+    """Makes the layers compute again, going backwards, what they would have had to keep."""
     grad_checkpoint(model.layers[0])
-    model.computes_anew = True
+    model.computes_again = True
 
 
 # ---- Chat templates ----------------------------------------------------------------------------
-def render_chat(tokenizer, turns: list[dict[str, str]], thinking: bool, place: str) -> str:
+def render_chat(
+    tokenizer: TokenizerWrapper, turns: list[dict[str, str]], thinking: bool, place: str
+) -> str:
     """Turns of a chat in the model's template, up to where its answer begins.
 
     A model that can think aloud is told not to, unless `thinking`. Stops, with the example's place,
@@ -100,26 +105,37 @@ def render_chat(tokenizer, turns: list[dict[str, str]], thinking: bool, place: s
 
 
 # ---- Asking ------------------------------------------------------------------------------------
-def generate(model: nn.Module, tokenizer, prompts: list[list[int]], max_tokens: int):
-    """mlx-lm's likeliest continuation of each prompt (tokens), all at once: its texts and token_ids."""
+def generate(
+    model: nn.Module, tokenizer: TokenizerWrapper, prompts: list[list[int]], max_tokens: int
+) -> tuple[list[str], list[list[int]]]:
+    """(texts, their tokens): the likeliest continuation of each prompt (tokens), all at once."""
+    if not prompts:
+        return [], []
     # What all of them begin with, such as the manual, is read once and kept: a prompt cache.
     shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
     if shared:
         model(mx.array([shared]), cache=cache)
-    rest, caches = [p[len(shared) :] for p in prompts], [cache] * len(prompts)
-    settings = {"max_tokens": max_tokens, "prefill_batch_size": 16, "return_token_ids": True}
-    return mlx_lm.batch_generate(model, tokenizer, rest, caches, **settings)
+    replies = mlx_lm.batch_generate(
+        model,
+        tokenizer,
+        [prompt[len(shared) :] for prompt in prompts],
+        [cache] * len(prompts),
+        max_tokens=max_tokens,
+        prefill_batch_size=16,
+        return_token_ids=True,
+    )
+    return replies.texts, replies.token_ids or []
 
 
 # ---- Reading faster ----------------------------------------------------------------------------
 def logits_from(
-    model: Callable, tokens: mx.array, first: int, shared: int = 0, cache: list | None = None
+    model: nn.Module, tokens: mx.array, first: int, shared: int = 0, cache: list | None = None
 ) -> mx.array:
-    """The model's logits, less those of the first `first` tokens: (batch, tokens - first, vocabulary).
+    """The logits after the first `first` tokens: (batch, tokens - first, vocabulary).
 
-    They are the dearest part of a step where the vocabulary is large, and of a question that is only
-    read they serve nothing. The model's last norm passes the others on, where it is found. The first
-    `shared` tokens, fewer than `first` or as many, are the same in all rows: they are read once.
+    Where the vocabulary is large, logits are the most expensive part of a step, and those of a
+    question are of no use. So the model's last norm, where it is found, passes only the others on.
+    The first `shared` tokens, at most `first`, are the same in all rows: they are read once.
     """
     if shared and len(tokens) > 1:
         cache = [ConcatenateKVCache() for _ in model.layers]
@@ -132,29 +148,27 @@ def logits_from(
     if norm is None:
         return model(tokens, **read)[:, first:]
     kind = type(norm)
-    norm.__class__ = type(
-        kind.__name__, (kind,), {"__call__": lambda n, x: kind.__call__(n, x[:, first:])}
-    )
+    cut = {"__call__": lambda self, x: kind.__call__(self, x[:, first:])}
+    norm.__class__ = type(kind.__name__, (kind,), cut)
     try:
         return model(tokens, **read)
     finally:
         norm.__class__ = kind
 
 
-def shared_prefix_length(model: nn.Module, rows: list[tuple]) -> int:
-    """How many tokens all rows begin with, such as a chat template's system message, if it is many.
+def shared_prefix_length(model: nn.Module, rows: Sequence[tuple]) -> int:
+    """How many tokens all rows begin with, such as a chat template's system message, if many.
 
-    0 if the model does not keep plain keys and values of what it has read, or is to compute them anew.
+    0 if the model keeps no plain keys and values of what it has read, or is to compute them again.
     """
     tokens = [row[0] for row in rows] or [[]]
     shared = min(len(os.path.commonprefix(tokens)), min(map(len, tokens)) - 1)
     plain = all(type(layer) is KVCache for layer in make_prompt_cache(model))
-    return shared if shared >= 16 and plain and not getattr(model, "computes_anew", False) else 0
+    return shared if shared >= 16 and plain and not getattr(model, "computes_again", False) else 0
 
 
-def last_norm(model: Callable) -> nn.Module | None:
-    """The normalization between a model's last layer and its logits, by the names that mlx-lm uses."""
-    names = r"(.*\.)?(norm|norm_f|ln_f|final_norm|final_layernorm)"
-    modules = model.named_modules() if isinstance(model, nn.Module) else []
-    found = [m for name, m in modules if re.fullmatch(names, name) and not re.search(r"\d", name)]
+def last_norm(model: nn.Module) -> nn.Module | None:
+    """The normalization between a model's last layer and its logits, by mlx-lm's names for it."""
+    names = r"(\D*\.)?(norm|norm_f|ln_f|final_norm|final_layernorm)"  # no layer's, with a number
+    found = [m for name, m in model.named_modules() if re.fullmatch(names, name)]
     return found[0] if len(found) == 1 else None

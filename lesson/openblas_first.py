@@ -1,7 +1,7 @@
 """Loads OpenBLAS before MLX, which then multiplies matrices up to 40 times faster on Linux.
 
-init.sh copies this file into the environment, where every Python runs it as it starts: the one module
-here that does something when it is imported.
+init.sh copies this file into the environment, where every Python runs it as it starts: the one
+module here that does something when it is imported.
 """
 
 import contextlib

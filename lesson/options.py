@@ -4,12 +4,15 @@ from argparse import ArgumentTypeError
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
-def positive(kind: type) -> Callable[[str], float]:
+def positive(kind: type[Number]) -> Callable[[str], Number]:
     """The type of an option that takes a number above 0 and below 1e9."""
 
-    def number(text: str) -> float:
+    def number(text: str) -> Number:
         """The number; argparse shows the error as one line."""
         with suppress(ValueError):
             if 0 < kind(text) < 1e9:

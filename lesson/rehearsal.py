@@ -1,4 +1,4 @@
-"""What the model knows before it is trained: noted, so that it can be rehearsed and asked again."""
+"""What the model knows before it is trained: noted, to be rehearsed and asked again."""
 
 import os
 import random
@@ -6,19 +6,23 @@ from collections.abc import Iterator
 
 import mlx.core as mx
 from mlx import nn
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 
-from lesson.dataset import Example
+from lesson.dataset import Example, Row
+from lesson.machine import Batch
 from lesson.models import generate, logits_from
 from lesson.scoring import is_known
 
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 
+NotedRow = tuple[list[int], mx.array, mx.array]  # tokens, ids, probabilities: see note_answers()
 
-def split_form(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
-    """(what shows a base model how questions are answered; the questions that are left to ask).
 
-    A base model that is asked a bare question asks back, so the first three show it the form. A chat
-    model needs none, nor does the beginning of a sentence that is to be ended.
+def split_few_shot(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
+    """(few-shot examples, which show how questions are answered; the questions left to ask).
+
+    A base model goes on with a bare question by asking another, so the first three show it how to
+    answer. A chat model needs none, nor does the beginning of a sentence that is to be ended.
     """
     if chat or not all(e.prompt.endswith("?") for e in known) or len(known) <= 3:
         return [], known
@@ -26,15 +30,15 @@ def split_form(known: list[Example], chat: bool) -> tuple[list[Example], list[Ex
 
 
 def note_answers(
-    model: nn.Module, tokenizer, prompts: list[list[int]], max_tokens: int = 24
-) -> list[tuple]:
+    model: nn.Module, tokenizer: TokenizerWrapper, prompts: list[list[int]], max_tokens: int = 24
+) -> list[NotedRow]:
     """What the model says to each everyday prompt before it is trained, and what else it might.
 
-    For each, (tokens, ids, probabilities): the prompt with what it says (length); and for each token
-    but the first (length - 1, LIKELIEST) the likeliest tokens and the probability of each. Zeros
-    where nothing is to be kept, as of the beginning that all prompts have in common.
+    For each, (tokens, ids, probabilities): the prompt and what the model says (length); and for
+    each token but the first (length - 1, LIKELIEST) the likeliest tokens and their probabilities.
+    Zeros where nothing is to be kept, as of the beginning that all prompts have in common.
     """
-    replies = generate(model, tokenizer, prompts, max_tokens).token_ids if prompts else []
+    _, replies = generate(model, tokenizer, prompts, max_tokens)
     first = max(len(os.path.commonprefix(prompts)), 1)
     rows = []
     for prompt, reply in zip(prompts, replies):
@@ -52,10 +56,8 @@ def note_answers(
     return rows
 
 
-def batches(
-    rows: list[tuple], batch_size: int, rng: random.Random
-) -> Iterator[tuple[mx.array, ...]]:
-    """For ever: (tokens (batch, length), ids and probabilities (batch, length - 1, LIKELIEST))."""
+def batches(rows: list[NotedRow], batch_size: int, rng: random.Random) -> Iterator[Batch]:
+    """Without end: (tokens (batch, length), ids, probabilities (batch, length - 1, LIKELIEST))."""
     while True:
         order = rng.sample(rows, len(rows))
         for group in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
@@ -74,10 +76,10 @@ def with_all_others(probabilities: mx.array) -> mx.array:
 
 
 def recall(
-    model: nn.Module, tokenizer, known: list[Example], prompts: list[list[int]]
-) -> tuple[list[str], list[tuple]]:
-    """(what the model answers to the questions that it may know; the right ones as rows to look at)."""
-    replies = generate(model, tokenizer, prompts, 24).token_ids if prompts else []
+    model: nn.Module, tokenizer: TokenizerWrapper, known: list[Example], prompts: list[list[int]]
+) -> tuple[list[str], list[Row]]:
+    """(the model's answers to the questions that it may know; the right ones as rows)."""
+    _, replies = generate(model, tokenizer, prompts, 24)
     texts, rows = [], []
     for example, prompt, tokens in zip(known, prompts, replies):
         text = tokenizer.decode(tokens).strip()
@@ -89,7 +91,7 @@ def recall(
     return texts, rows
 
 
-def first_line(tokenizer, tokens: list[int]) -> list[int]:
+def first_line(tokenizer: TokenizerWrapper, tokens: list[int]) -> list[int]:
     """The tokens of the first line that is not empty."""
     for length in range(1, len(tokens) + 1):
         if "\n" in tokenizer.decode(tokens[:length]).strip():

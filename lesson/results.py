@@ -11,6 +11,7 @@ from functools import partial
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx import nn
@@ -20,7 +21,7 @@ from rich.prompt import Prompt
 
 from lesson.dataset import Example, words
 from lesson.machine import RANK, errors_in_one_line, group, interrupted, reached, stop
-from lesson.screen import console, export_svg, plot, show
+from lesson.screen import Check, console, export_svg, plot, show
 
 # Our own files in the folder of --adapter-path; whatever else lies there is the learner's.
 ADAPTERS = ("adapters.safetensors", "adapter_config.json")
@@ -52,7 +53,7 @@ def adapter_folder(text: str) -> Path:
 
 
 def foreign_file(folder: Path) -> str | None:
-    """The name of a file that bears one of our names, but is another program's, as mlx_lm.lora's."""
+    """A file that has one of our names, but is another program's, as mlx_lm.lora's; its name."""
     with suppress(OSError, ValueError, TypeError):
         config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
         if set(config) <= CONFIG_KEYS:
@@ -65,11 +66,10 @@ def save(folder: Path, what: str, writers: dict[str, Callable[[Path], object]]) 
 
     `writers`: for each name a function that writes to the path it is given; `what` is being saved.
     """
-    given, folder = folder, Path(os.path.realpath(folder))
+    not_saved = f"--adapter-path {folder}: {what} not saved, and what was there is as it was"
+    folder = Path(os.path.realpath(folder))
     unfinished = {name: folder / f".new-{name}" for name in writers}
-    with errors_in_one_line(
-        f"--adapter-path {given}: {what} not saved, and what was there is as it was"
-    ):
+    with errors_in_one_line(not_saved):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             for name, write in writers.items():
@@ -77,7 +77,7 @@ def save(folder: Path, what: str, writers: dict[str, Callable[[Path], object]]) 
                 with unfinished[name].open("rb") as file:
                     os.fsync(file.fileno())  # waits until the disk has it
             for name, path in unfinished.items():
-                os.replace(path, folder / name)
+                path.replace(folder / name)
         finally:
             for path in unfinished.values():
                 path.unlink(missing_ok=True)
@@ -89,10 +89,11 @@ def writer(text: str) -> Callable[[Path], int]:
 
 
 # ---- Adapters ----------------------------------------------------------------------------------
-def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[dict]) -> None:
+def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[Check]) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout.
 
-    `history`: for each check step, and which was kept. Raises KeyboardInterrupt if Ctrl-C came before anything was learnt: then nothing is saved.
+    `history`: train()'s checks. Raises KeyboardInterrupt if Ctrl-C came before anything was learnt:
+    then nothing is saved.
     """
     if RANK:  # of several processes, the first saves
         return
@@ -116,8 +117,9 @@ def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[di
 def load_adapter_file(model: nn.Module, file: Path) -> None:
     """Begins with what was learnt earlier; stops if it is not for this model."""
     with errors_in_one_line(f"--resume-adapter-file {file}"):
-        weights = mx.load(str(file), format="safetensors")
-    shapes = {name: array.shape for name, array in tree_flatten(model.trainable_parameters())}
+        weights: Any = mx.load(str(file), format="safetensors")  # {name: array}
+    wanted = dict(tree_flatten(model.trainable_parameters()))
+    shapes = {name: array.shape for name, array in wanted.items()}
     if {name: array.shape for name, array in weights.items()} != shapes:
         stop(f"--resume-adapter-file {file}: of another model, --fine-tune-type or --num-layers")
     model.load_weights([*weights.items()], strict=False)
@@ -132,7 +134,7 @@ def save_record(
     record: dict,
     questions: list[Example],
     acts: dict[str, list],
-    history: list[dict],
+    history: list[Check],
 ) -> None:
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
     answers = [
@@ -142,7 +144,7 @@ def save_record(
     ]
     record = surroundings(settings) | record | {"judgments": []}
     record |= {"reached": sorted(reached), "answers": answers, "training": history}
-    writers = {
+    writers: dict[str, Callable[[Path], object]] = {
         "results.json": write_json(record),
         "lesson.svg": writer(export_svg()),
         "loss.png": partial(plot, history, questions[0].prompt),
@@ -191,31 +193,31 @@ def judge(folder: Path) -> None:
     show("\n[bold cyan]Judgment[/]: which answer is better? 1, 2, or 0 for neither; Ctrl-D ends it")
     verdicts, rng = [], random.Random()  # without a seed: which is which is not to be learnt
     with suppress(EOFError, KeyboardInterrupt):
-        for answer, said in zip(exam, texts):
-            others = [act for act in ACTS[:-1] if said[act] != said[ACTS[-1]]]
+        for answer, text_of in zip(exam, texts):
+            others = [act for act in ACTS[:-1] if text_of[act] != text_of[ACTS[-1]]]
             if others:
                 pair = rng.sample([ACTS[-1], rng.choice(others)], 2)
-                verdicts.append(ask_which(answer["question"], answer["expected"], said, pair))
+                verdicts.append(ask_which(answer["question"], answer["expected"], text_of, pair))
     tally(verdicts, len(exam))
     if verdicts:
         record["judgments"] = verdicts
         save(folder, "the judgments", {"results.json": write_json(record)})
 
 
-def ask_which(question: str, expected: str, said: dict[str, str], pair: list[str]) -> dict:
-    """The learner's choice between the answers of two acts, and which of them have the right words."""
+def ask_which(question: str, expected: str, text_of: dict[str, str], pair: list[str]) -> dict:
+    """The learner's choice between the answers of two acts, and which of them are right."""
     show(f"\n  [bold]{escape(question)}[/]")
     for key, act in enumerate(pair, 1):
-        show(f"  {key}  {escape(said[act])}")
+        show(f"  {key}  {escape(text_of[act])}")
     choice = int(Prompt.ask("  Your choice", console=console, choices=["1", "2", "0"]))
-    right = [act for act in pair if words(said[act]) == words(expected)]
-    verdict = {"question": question, **{act: said[act] for act in pair}}
+    right = [act for act in pair if words(text_of[act]) == words(expected)]
+    verdict = {"question": question, **{act: text_of[act] for act in pair}}
     return verdict | {"chosen": [*pair, "neither"][choice - 1], "right": right}
 
 
-def tally(verdicts: list[dict], of: int) -> None:
-    """Shows how often each act was chosen and how often it was right, and where the two disagree."""
-    show(f"\n\n  You judged {len(verdicts)} of {of} questions, where the answers differ.")
+def tally(verdicts: list[dict], exam: int) -> None:
+    """Shows how often each act was chosen and how often it was right; where the two disagree."""
+    show(f"\n\n  You judged {len(verdicts)} of {exam} questions, where the answers differ.")
     for name in (*ACTS, "neither"):
         shown = [v for v in verdicts if name in v or name == "neither"]
         chosen = sum(v["chosen"] == name for v in shown)

@@ -10,67 +10,66 @@ from lesson.dataset import Example, words
 
 
 def own_words(examples: list[Example]) -> dict[str, frozenset[str]]:
-    """For each answer the words that make it: those that no question to it and no other answer has.
+    """The words that make each answer: those that no question to it and no other answer has.
 
-    Where an answer takes a name or a number from its question, as a form does that is filled in from
-    it, all of its words.
+    Where an answer takes a name or a number from its question, as a form that is filled in from it,
+    all of its words.
     """
-    asked, filled_in = defaultdict(set), set()
+    question_words: dict[str, set[str]] = defaultdict(set)
+    filled_in = set()
     for example in examples:
-        asked[example.completion] |= {*words(example.prompt)}
+        question_words[example.completion] |= {*words(example.prompt)}
         names = {*re.findall(r"\w+", example.prompt)} & {*re.findall(r"\w+", example.completion)}
         if any(len(name) > 1 and not name.islower() for name in names):
             filled_in.add(example.completion)
-    answers = {answer: {*words(answer)} for answer in asked}
-    among = Counter(chain.from_iterable(answers.values()))
+    answer_words = {answer: {*words(answer)} for answer in question_words}
+    answers_with = Counter(chain.from_iterable(answer_words.values()))
     own = {}
-    for answer, said in answers.items():
-        rare = {word for word in said - asked[answer] if among[word] == 1}
+    for answer, all_words in answer_words.items():
+        rare = {w for w in all_words - question_words[answer] if answers_with[w] == 1}
         # Short words such as "I" and "in" make no answer, unless there are no others.
         rare = {word for word in rare if len(word) > 3 or not word.isalpha()} or rare
-        own[answer] = frozenset(rare if rare and answer not in filled_in else said)
+        own[answer] = frozenset(rare if rare and answer not in filled_in else all_words)
     return own
 
 
-def is_right_in_other_words(given, example: Example, own: dict[str, frozenset[str]]) -> bool:
+def is_right_in_other_words(text: str, example: Example, own: dict[str, frozenset[str]]) -> bool:
     """Whether an answer has the words that make the right one, whatever else it says."""
-    return own[example.completion] <= {*words(given.text)}
+    return own[example.completion] <= {*words(text)}
 
 
 def is_known(text: str, example: Example) -> bool:
-    """Whether an answer to an everyday question holds the right one, or one of several: "seven or 7"."""
-    said = " ".join(re.findall(r"\w+", text.lower()))
-    rights = example.completion.lower().split(" or ")
-    return any(f" {' '.join(words(right))} " in f" {said} " for right in rights)
+    """Whether a text holds the answer to an everyday question, or one of several: "seven or 7"."""
+    text_words = " ".join(re.findall(r"\w+", text.lower()))
+    answers = example.completion.lower().split(" or ")
+    return any(f" {' '.join(words(answer))} " in f" {text_words} " for answer in answers)
 
 
 def compare_known(
     known: list[Example], before: list[str], now: list[str], train: list[Example]
 ) -> list[dict]:
-    """For each everyday question what was and is answered, whether that is right, and whether it leaks.
+    """Each everyday question, its answers before and now, whether they are right, whether it leaks.
 
     A leak is an answer of the learner's to a question that is not hers.
     """
     answers = [own for own in own_words([e for e in train if e.prompt]).values() if own]
     compared = []
-    for example, was, text in zip(known, before, now):
-        news = (
-            {*words(text)} - {*words(was)} - {*words(example.prompt)} - {*words(example.completion)}
-        )
+    for example, old, new in zip(known, before, now):
+        new_words = {*words(new)} - {*words(f"{old} {example.prompt} {example.completion}")}
         compared.append(
-            {"question": example.prompt, "expected": example.completion, "before": was, "now": text}
-            | {"knew": is_known(was, example), "knows": is_known(text, example)}
-            | {"leak": any(own <= news for own in answers)}
+            {"question": example.prompt, "expected": example.completion, "before": old, "now": new}
+            | {"knew": is_known(old, example), "knows": is_known(new, example)}
+            | {"leak": any(own <= new_words for own in answers)}
         )
     return compared
 
 
-def wilson_interval(right: int, of: int) -> tuple[float, float]:
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
     """Two shares, between which the true share of right answers lies in 95 of 100 such exams.
 
     Wilson's score interval (1927), which holds for few questions and for none or all right.
     """
     z = NormalDist().inv_cdf(0.975)
-    middle = (right + z * z / 2) / (of + z * z)
-    half = z / (of + z * z) * math.sqrt(right * (of - right) / of + z * z / 4)
+    middle = (right + z * z / 2) / (total + z * z)
+    half = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
     return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -1,4 +1,4 @@
-"""Every word that is printed: the acts, the tables, the picture of the loss, the SVG of the screen."""
+"""Every word that is printed: acts, tables, the picture of the loss, the SVG of the screen."""
 
 import logging
 import math
@@ -14,7 +14,9 @@ from contextlib import suppress
 from io import StringIO
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -22,6 +24,11 @@ from rich.table import Table
 
 from lesson import machine
 from lesson.dataset import Example, brief, is_on_hub
+
+if TYPE_CHECKING:  # matplotlib is loaded when it draws
+    from matplotlib.axes import Axes
+
+Check = dict[str, Any]  # one of the training's: step, losses, right answers, a question's answer
 
 # A long line stays one line; of several processes, the first tells the story.
 console = Console(highlight=False, emoji=False, soft_wrap=True, quiet=machine.RANK > 0)
@@ -39,8 +46,7 @@ def show(content: object = "") -> None:
 
 def with_progress_bar(steps: Iterable[int]) -> Iterable[int]:
     """The steps, and below the screen's last line how many of them are done, on a terminal."""
-    bar = {"console": console, "transient": True, "disable": not console.is_terminal}
-    return track(steps, "", **bar)
+    return track(steps, "", console=console, transient=True, disable=not console.is_terminal)
 
 
 def chapter(title: str) -> None:
@@ -98,35 +104,34 @@ def describe_rehearsal(everyday: list[Example], rehearsed: int, share: int) -> N
 
 
 def show_memory(model_bytes: float, step_bytes: float) -> None:
-    """One line: what the training will take, what there is, and how to take less if that is little."""
-    there_is = machine.memory_there_is()
+    """One line: what the training will take, what there is; if that is little, how to take less."""
+    available = machine.available_memory()
     less = "--grad-checkpoint, less --batch-size, --num-layers, --max-seq-length, a 4-bit model"
     hint = f"\n  [yellow]That may be too much.[/] What takes less: {less}."
-    hint = hint if model_bytes + step_bytes > 0.8 * there_is else ""
+    hint = hint if model_bytes + step_bytes > 0.8 * available else ""
     takes = f"about {model_bytes / 1e9:.2f} GB for the model and {step_bytes / 1e9:.2f} GB"
-    show(f"  Memory: {takes} for its training; there are {there_is / 1e9:.1f} GB.{hint}\n")
+    show(f"  Memory: {takes} for its training; there are {available / 1e9:.1f} GB.{hint}\n")
 
 
-def show_check(check: dict) -> None:
+def show_check(check: Check) -> None:
     """One line: how far the training has come, and how the model answers by now."""
     loss = "" if check["loss"] is None else f"loss {check['loss']:.3f}"
     valid = "" if check["valid"] is None else f"valid {check['valid']:.3f}"
     right = f"right {check['right']:>2}" if check["of"] else ""
     keeps = "" if check["keeps"] is None else f"keeps {check['keeps']:4.0%}"
-    said = brief(check["answer"], 24)
-    show(
-        f"  step {check['step']:>4}  {loss:10}  {valid:11}  {right:8}  {keeps:10}  [dim]→[/] {escape(said)}"
-    )
+    answer = escape(brief(check["answer"], 24))
+    figures = f"{loss:10}  {valid:11}  {right:8}  {keeps:10}"
+    show(f"  step {check['step']:>4}  {figures}  [dim]→[/] {answer}")
 
 
-def show_cost(tokens: int, seconds: float, kept: dict) -> None:
+def show_cost(tokens: int, seconds: float, kept: Check) -> None:
     """What the training took, and which of its checks was kept."""
     why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
     show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {kept['step']}, {why}.")
 
 
-def plot(history: list[dict], question: str, path: Path) -> None:
+def plot(history: list[Check], question: str, path: Path) -> None:
     """Draws losses and right answers against the steps, and what was answered on the way.
 
     `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
@@ -136,21 +141,10 @@ def plot(history: list[dict], question: str, path: Path) -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
     heights = (3, 1) if history[0]["of"] else (1,)
-    panels = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)[:, 0]
+    rows = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)
+    panels = [*rows[:, 0]]
     above, below = panels[0], panels[-1]
-    for name, label, color in (("loss", "training", "#1f77b4"), ("valid", "validation", "#d95f02")):
-        points = [(h["step"], h[name]) for h in history if h[name] is not None]
-        above.plot(*zip(*points), "o-", color=color, label=label, markersize=4) if points else None
-    changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
-    if history[0]["valid"] is None:
-        changes = changes[1:]  # before the first step there is no loss to put it at
-    for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
-        height = h["loss"] if h["valid"] is None else h["valid"]
-        text = f"{h['step']}: {brief(h['answer'], 45)}"
-        arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
-        place = (0.3, 0.92 - 0.09 * row)
-        ends = ("data", "axes fraction", arrow)
-        above.annotate(text, (h["step"], height), place, *ends, parse_math=False)
+    plot_losses(above, history)
     title = f"Training, and the answers at some steps to: {brief(question, 60)}"
     above.set_title(title, parse_math=False)
     above.set(ylabel="loss (nats a token)", ylim=(0, None))
@@ -169,6 +163,24 @@ def plot(history: list[dict], question: str, path: Path) -> None:
         figure.savefig(path)
 
 
+def plot_losses(axes: "Axes", history: list[Check]) -> None:
+    """Draws the losses of the training, and what was answered where the answer changed."""
+    for name, label, color in (("loss", "training", "#1f77b4"), ("valid", "validation", "#d95f02")):
+        points = [(h["step"], h[name]) for h in history if h[name] is not None]
+        if points:
+            axes.plot(*zip(*points), "o-", color=color, label=label, markersize=4)
+    changes = [h for i, h in enumerate(history) if not i or h["answer"] != history[i - 1]["answer"]]
+    if history[0]["valid"] is None:
+        changes = changes[1:]  # before the first step there is no loss to put it at
+    arrow = {"arrowstyle": "-", "color": "gray", "linewidth": 0.7, "relpos": (0, 0.5)}
+    for row, h in enumerate(changes[:3] + changes[3:][-3:]):  # the first ones and the last ones
+        height = h["loss"] if h["valid"] is None else h["valid"]
+        text = f"{h['step']}: {brief(h['answer'], 45)}"
+        place = (0.3, 0.92 - 0.09 * row)
+        ends = ("data", "axes fraction", arrow)
+        axes.annotate(text, (h["step"], height), place, *ends, parse_math=False)
+
+
 # ---- Evaluation --------------------------------------------------------------------------------
 FIGURES = {  # of the evaluation's table, and how each is shown
     "right answers": "{}",
@@ -182,25 +194,24 @@ FIGURES = {  # of the evaluation's table, and how each is shown
 }
 
 
-def show_evaluation(table: dict, exam: int, before: dict, after: dict, still: list[dict]) -> None:
-    """The acts side by side; the losses (in nats) before and after; whom this program talked to.
+def show_evaluation(
+    table: dict[str, dict],
+    exam: int,
+    before: dict[str, float],
+    after: dict[str, float],
+    compared: list[dict],
+) -> None:
+    """The acts side by side; the losses (in nats) before and after; which hosts were reached.
 
-    `still`: what compare_known() says of the everyday questions.
+    `compared`: what compare_known() says of the everyday questions.
     """
-    narrow, rows = shutil.get_terminal_size().columns < 76, []
-    for name, form in FIGURES.items():
-        label = f"{name} of {exam}" if form == "{}" else name
-        rows.append([label, *(form.format(figures[name]) for figures in table.values())])
-    columns = Table("", *table, box=None, padding=(0, 2, 0, 2))
-    for label, *cells in rows + rows_of_known(still):
-        columns.add_row(label, *cells)
-        if narrow:
-            said = (f"{name} {cell}" for name, cell in zip(table, cells) if cell)
-            show("\n    ".join([f"  {label}:", *said]))
-    if not narrow:
-        show(columns)
-    least, most = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
-    if max(least) < min(most):
+    rows = []
+    for name, layout in FIGURES.items():
+        label = f"{name} of {exam}" if layout == "{}" else name
+        rows.append([label, *(layout.format(figures[name]) for figures in table.values())])
+    show_table([*table], rows + rows_of_known(compared))
+    lows, highs = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
+    if max(lows) < min(highs):
         show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
     show()
     for split, text in (("test", "the right answers"), ("general", "general text")):
@@ -208,29 +219,45 @@ def show_evaluation(table: dict, exam: int, before: dict, after: dict, still: li
             was, now = math.exp(before[split]), math.exp(after[split])
             losses = f"loss {before[split]:.3f}, {after[split]:.3f}"
             show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
-    show_known(still)
+    show_known(compared)
     nobody = "Nothing left this machine: no connection was opened, no name looked up"
     hosts = ", ".join(sorted(machine.reached))
     show(f"  {'Reached: ' * bool(hosts)}{hosts or nobody}.")
 
 
-def rows_of_known(still: list[dict]) -> list[list[str]]:
+def show_table(acts: list[str], rows: list[list[str]]) -> None:
+    """Rows of a label and a cell for each act, as a table, or on a narrow screen one by one."""
+    if shutil.get_terminal_size().columns < 76:
+        for label, *cells in rows:
+            shown = (f"{act} {cell}" for act, cell in zip(acts, cells) if cell)
+            show("\n    ".join([f"  {label}:", *shown]))
+        return
+    table = Table("", *acts, box=None, padding=(0, 2, 0, 2))
+    for row in rows:
+        table.add_row(*row)
+    show(table)
+
+
+def rows_of_known(compared: list[dict]) -> list[list[str]]:
     """The rows of the evaluation's table that say what the model still knows."""
-    knew = [k for k in still if k["knew"]]
-    kept, leaks = sum(k["knows"] for k in knew), sum(k["leak"] for k in still)
-    rows = [[f"everyday answers kept of {len(knew)}", f"{len(knew)}", "", f"{kept}"]]
-    return rows + [[f"leaks into the other {len(still)}", "", "", f"{leaks}"]] if still else []
+    if not compared:
+        return []
+    knew = [k for k in compared if k["knew"]]
+    kept, leaks = sum(k["knows"] for k in knew), sum(k["leak"] for k in compared)
+    return [
+        [f"everyday answers kept of {len(knew)}", f"{len(knew)}", "", f"{kept}"],
+        [f"leaks into the other {len(compared)}", "", "", f"{leaks}"],
+    ]
 
 
-def show_known(still: list[dict]) -> None:
+def show_known(compared: list[dict]) -> None:
     """What became of the everyday questions that the model could answer before it was trained."""
-    knew, leaks = [k for k in still if k["knew"]], [k for k in still if k["leak"]]
+    knew, leaks = [k for k in compared if k["knew"]], [k for k in compared if k["leak"]]
     lost = [k for k in knew if not k["knows"]]
-    if still and len(knew) < 4:
-        show(
-            f"  Of {len(still)} everyday questions it knew {len(knew)}: too little to lose anything."
-        )
-    elif still:
+    if compared and len(knew) < 4:
+        of = f"Of {len(compared)} everyday questions it knew {len(knew)}"
+        show(f"  {of}: too little to lose anything.")
+    elif compared:
         verdict = f"it forgot {len(lost)} of {len(knew)}" if lost else "it kept what it knew"
         show(f"  Everyday questions that it answered rightly before: {verdict}.")
     for found, what in ((leaks, "Leak"), (lost, "Forgotten")):
@@ -246,7 +273,9 @@ def export_svg() -> str:
     return re.sub(r"@font-face \{.*?\}", "", svg, flags=re.DOTALL)
 
 
-def what_next(args: Namespace, tokenizer, exam: list[Example], max_tokens: int) -> None:
+def what_next(
+    args: Namespace, tokenizer: TokenizerWrapper, exam: list[Example], max_tokens: int
+) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     program = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0])]
     again = [*program, *sys.argv[1:]]
@@ -270,25 +299,27 @@ def what_next(args: Namespace, tokenizer, exam: list[Example], max_tokens: int) 
             show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
 
 
-def ask_again(args: Namespace, tokenizer, exam: list[Example], max_tokens: int) -> list[str]:
-    """mlx-lm's command for the first question that it can ask: one turn, perhaps a system message."""
+def ask_again(
+    args: Namespace, tokenizer: TokenizerWrapper, exam: list[Example], max_tokens: int
+) -> list[str]:
+    """mlx-lm's command for the first question that it can ask: one turn, or a system's and one."""
     chat = tokenizer.has_chat_template
-    able = [e for e in exam if not chat or [m["role"] for m in e.messages] == ["user"]]
+    one_turn = [e for e in exam if not chat or [m["role"] for m in e.messages] == ["user"]]
     with_system = [e for e in exam if [m["role"] for m in e.messages] == ["system", "user"]]
-    if not able + with_system:
+    if not one_turn + with_system:
         return []
-    example = (able + with_system)[0]
-    words = {"--model": args.model, "--prompt": example.messages[-1]["content"]}
+    example = (one_turn + with_system)[0]
+    options = {"--model": args.model, "--prompt": example.messages[-1]["content"]}
     if not chat:
-        words["--prompt"] = example.prompt
-    elif not able:
-        words["--system-prompt"] = example.messages[0]["content"]
+        options["--prompt"] = example.prompt
+    elif not one_turn:
+        options["--system-prompt"] = example.messages[0]["content"]
     if tokenizer.has_thinking:
-        words["--chat-template-config"] = '{"enable_thinking": false}'
+        options["--chat-template-config"] = '{"enable_thinking": false}'
     if max_tokens > 100:  # which is what it writes at most by itself
-        words["--max-tokens"] = str(max_tokens)
-    words["--adapter-path"] = str(args.adapter_path)
-    return [os.path.relpath(sys.executable), "-m", "mlx_lm", "generate", *chain(*words.items())]
+        options["--max-tokens"] = str(max_tokens)
+    options["--adapter-path"] = str(args.adapter_path)
+    return [os.path.relpath(sys.executable), "-m", "mlx_lm", "generate", *chain(*options.items())]
 
 
 def converse(ask: Callable[[list[Example]], list]) -> None:

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """How fast the lesson is, beside what people would use instead: one table of medians.
 
-.venv/bin/python3 more/benchmark.py [--rounds 5] [--only lesson,training,peft,limit,growth,processes]
+.venv/bin/python3 more/benchmark.py [--rounds 5] [--only training,growth]
 
-Each thing measured is a process of its own, and each round has all of them, one after the other, so
-that what else the machine does meets all alike. PEFT and PyTorch go into an environment of their own,
-in the temporary folder. Five rounds take some half an hour on 2 cores. By hand; not one of the tests.
+--only takes some of: lesson, training, peft, limit, growth, processes. Each thing measured is a
+process of its own, and each round has all of them, one after the other, so that whatever else the
+machine does slows all alike. PEFT and PyTorch go into an environment of their own, in the temporary
+folder. Five rounds take some half an hour on 2 cores. By hand; not one of the tests.
 """
 
 import argparse
@@ -173,7 +174,8 @@ def limit(model: str, data: str, batch: int) -> dict:
 class WithPeft:
     """The lesson's work with PEFT and transformers: asking, training, held-out losses."""
 
-    def __init__(self, model: str, data: str):
+    def __init__(self, model: str, data: str) -> None:
+        """Loads the model in float32, and the examples as rows of tokens."""
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -187,16 +189,16 @@ class WithPeft:
             s: list(map(json.loads, path.read_text().splitlines())) for s, path in files.items()
         }
         self.rows = {s: [self.encode(e) for e in found] for s, found in self.examples.items()}
-        longest = max(len(tokens) - asked for tokens, asked in self.rows["train"])
-        self.most = longest + 10  # tokens of an answer, as main.py has it
+        longest = max(len(tokens) - prompt for tokens, prompt in self.rows["train"])
+        self.max_tokens = longest + 10  # of an answer, as main.py has it
 
     def encode(self, example: dict) -> tuple[list[int], int]:
         """(tokens, how many of them do not count)."""
-        asked = self.tokenizer.encode(example.get("prompt", ""), add_special_tokens=False)
-        said = example["text"] if "text" in example else "\n" * ("prompt" in example)
-        said += example.get("completion", "")
-        tokens = [*asked, *self.tokenizer.encode(said, add_special_tokens=False), self.end]
-        return tokens, len(asked)
+        prompt = self.tokenizer.encode(example.get("prompt", ""), add_special_tokens=False)
+        answer = example["text"] if "text" in example else "\n" * ("prompt" in example)
+        answer += example.get("completion", "")
+        tokens = [*prompt, *self.tokenizer.encode(answer, add_special_tokens=False), self.end]
+        return tokens, len(prompt)
 
     def loss(self, rows: list) -> tuple:
         """(mean loss, tokens that count)."""
@@ -222,7 +224,7 @@ class WithPeft:
         ids = tensor([[self.end] * n + r for r, n in zip(rows, pad)])
         there = tensor([[0] * n + [1] * len(r) for r, n in zip(rows, pad)])
         out = self.network.generate(
-            input_ids=ids, attention_mask=there, max_new_tokens=self.most, do_sample=False,
+            input_ids=ids, attention_mask=there, max_new_tokens=self.max_tokens, do_sample=False,
             eos_token_id=self.end, pad_token_id=self.end,
         )  # fmt: skip
         return self.tokenizer.batch_decode(out[:, ids.shape[1] :], skip_special_tokens=True)
@@ -256,7 +258,7 @@ class WithPeft:
 
 
 def peft(model: str, data: str, iters: int) -> dict:
-    """The same lesson with PEFT and transformers: three acts, checks on the way, held-out losses."""
+    """The same lesson with PEFT and transformers: three acts, checks, held-out losses."""
     lesson = WithPeft(model, data)
     test, train, valid = (lesson.examples[split] for split in ("test", "train", "valid"))
     questions = [e["prompt"] for e in [*test, *train, *valid]]
@@ -272,12 +274,12 @@ def peft(model: str, data: str, iters: int) -> dict:
         "examples a second": speed,
         "right": sum(a.strip() == e["completion"] for a, e in zip(said, test)),
         "losses": [before, [lesson.held_out("test"), lesson.held_out("general")]],
-        "tokens of an answer": lesson.most,
+        "tokens of an answer": lesson.max_tokens,
         "MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
     }
 
 
-# ---- The models and the data of the measurements --------------------------------------------------
+# ---- The models and the data of the measurements -----------------------------------------------
 def make_inputs() -> None:
     """Writes the base model with a chat template, bigger ones with random weights, and the data.
 
@@ -333,7 +335,9 @@ def make_peft() -> None:
 
 
 # ---- All of it -----------------------------------------------------------------------------------
-def measure(name: str, *values, python: str | Path = sys.executable, processes: int = 0) -> dict:
+def measure(
+    name: str, *values: object, python: str | Path = sys.executable, processes: int = 0
+) -> dict:
     """What one of the functions above gives, run in a process of its own; and its seconds.
 
     `processes`: so many by mlx.launch, each with one thread for its products.
@@ -400,7 +404,8 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
 class Table:
     """Rows of medians: what, this program, the other, and the ratio or the bar."""
 
-    def __init__(self, results: dict[str, list[dict]]):
+    def __init__(self, results: dict[str, list[dict]]) -> None:
+        """Makes the rows of what was measured, part by part."""
         self.results, self.rows = results, []
         parts = (self.lesson, self.training, self.peft, self.limit, self.growth, self.processes)
         for part in parts:
@@ -456,7 +461,7 @@ class Table:
                 self.add(f"step over limit, {what}", over, rate, f"bar {bar}")
 
     def growth(self) -> None:
-        """Bar 5: time and memory against examples; time against parameters, and on a straight line."""
+        """Bar 5: time and memory against examples; time against parameters, and a straight line."""
         if "growth 10" not in self.results:
             return
         for name in (name for name in self.results if name.startswith("growth ")):

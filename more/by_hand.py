@@ -65,7 +65,7 @@ for step in range(1, 11):
 
 
 def lora_numbers(layers: int, rank: int, shapes: list[tuple[int, int]]) -> int:
-    """How many numbers LoRA adds: of each matrix (in, out) one of (in, rank) and one of (rank, out)."""
+    """How many numbers LoRA adds: for each matrix (in, out) an (in, rank) and a (rank, out)."""
     return layers * sum(rank * (wide + high) for wide, high in shapes)
 
 

@@ -3,9 +3,10 @@
 
 python3 more/choose.py
 
-Nothing is downloaded: MLX makes arrays only when they are needed, so even a large model can be built
-from its shape and measured, and costs nothing. For memory see memory_needed in lesson/machine.py: as on Apple's
-GPU, in bfloat16 or 4 bits, with main.py's defaults (LoRA of rank 16 on all layers, 8 examples).
+Nothing is downloaded: MLX makes arrays only when they are needed, so even a large model can be
+built from its shape and measured, and costs nothing. For memory see memory_needed() in
+lesson/machine.py: as on Apple's GPU, in bfloat16 or 4 bits, with main.py's defaults (LoRA of rank
+16 on at most 16 layers, 4 examples in a step).
 """
 
 import sys
@@ -67,9 +68,9 @@ def build(name: str, bits: int, kind: str, *sizes: int) -> tuple[nn.Module, dict
     return model, config
 
 
-def row(name: str, use: str, *shape) -> str:
+def row(name: str, use: str, bits: int, kind: str, *sizes: int) -> str:
     """A line of the table; sizes in GB of 1,000,000,000 bytes."""
-    model, config = build(name, *shape)
+    model, config = build(name, bits, kind, *sizes)
     numbers = get_total_parameters(model)
     download = sum(array.nbytes for _, array in tree_flatten(model.parameters())) / 1e9
     model.freeze()

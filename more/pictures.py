@@ -19,9 +19,10 @@ ASSETS, ADAPTERS = ROOT / "assets", ROOT / "adapters"
 INK, BLUE, ORANGE, GREEN = "#222222", "#1f77b4", "#d95f02", "#1b7837"
 
 
-def box(
-    axes: Axes, place: tuple[float, float], size: tuple[float, float], title: str, text: str, color
-):
+Pair = tuple[float, float]
+
+
+def box(axes: Axes, place: Pair, size: Pair, title: str, text: str, color: str) -> None:
     """A rounded box with a title and a text under it."""
     shape = FancyBboxPatch(
         place, *size, boxstyle="round,pad=0.02", facecolor="white", edgecolor=color
@@ -57,12 +58,18 @@ def when(path: Path) -> None:
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.add_subplot(xlim=(0, 2), ylim=(0, 2))
     fields = (
-        (0, 0, "Prompt", "a page of instructions,\na few questions a day", BLUE),
-        (1, 0, "Fine-tune a small model", "the same short task, over and over:\nthe page need not be read each time", GREEN),
-        (0, 1, "Prompt, with retrieval", "many documents that change;\nfetch the right page for each question", ORANGE),
-        (1, 1, "Fine-tune, with retrieval", "form and habits in the weights,\nfacts of the day in the prompt", GREEN),
-    )  # fmt: skip
-    for x, y, title, text, color in fields:
+        (0, 0, BLUE, "Prompt"),
+        (1, 0, GREEN, "Fine-tune a small model"),
+        (0, 1, ORANGE, "Prompt, with retrieval"),
+        (1, 1, GREEN, "Fine-tune, with retrieval"),
+    )
+    texts = (
+        "a page of instructions,\na few questions a day",
+        "the same short task, over and over:\nthe page need not be read each time",
+        "many documents that change;\nfetch the right page for each question",
+        "form and habits in the weights,\nfacts of the day in the prompt",
+    )
+    for (x, y, color, title), text in zip(fields, texts):
         box(axes, (x + 0.08, y + 0.14), (0.84, 0.72), title, text, color)
     axes.set_xticks([0.5, 1.5], ["asked now and then", "asked thousands of times"])
     axes.set_yticks([0.5, 1.5], ["fits on a page", "far more\nthan a page"])

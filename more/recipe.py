@@ -2,11 +2,12 @@
 """How the defaults do: models x subjects x seeds, each a training and its evaluation, as a table.
 
 python3 more/recipe.py --model assets/base-model --ask test
-python3 more/recipe.py --model FOLDER --subjects sharon orders --seeds 0 --note "no rehearsal" --no-rehearsal
+python3 more/recipe.py --subjects sharon orders --seeds 0 --no-rehearsal --note "no rehearsal"
 
-Adds lines to the table, which lies beside this script. Settings are chosen by what `--ask valid` finds: it asks
-the questions of valid, and everyday questions that no test asks. What was chosen is then examined with `--ask test`.
-A training takes seconds on the embedded model, and minutes on a real LLM.
+Adds lines to the table, which lies beside this script. Settings are chosen by what `--ask valid`
+finds: it asks the questions of valid, and everyday questions that no test asks. What was chosen is
+then examined with `--ask test`. A training takes seconds on the embedded model, and minutes on a
+real LLM.
 """
 
 import argparse
@@ -31,7 +32,10 @@ import main
 from lesson import dataset, rehearsal, scoring
 from lesson.models import embedding_shape
 
-COLUMNS = "model subject asked seed note rate steps kept right wordy of knew still leaks general seconds lost"
+COLUMNS = (
+    "model subject asked seed note rate steps kept right wordy of knew still leaks general seconds"
+    " lost"
+)
 SUBJECTS = ["sharon", "bicycle", "chess", "coffee", "orders"]
 CHOOSING = ROOT / "tests" / "known.jsonl"  # everyday questions to choose by
 
@@ -39,8 +43,8 @@ CHOOSING = ROOT / "tests" / "known.jsonl"  # everyday questions to choose by
 def write_subject(subject: str, asked: str, folder: Path) -> str:
     """Writes train, valid and test of a subject into a folder; test asks what is `asked` for.
 
-    Sharon and the orders have a valid.jsonl. Of the other subjects, from tests/subjects.json, the last
-    wording of each question is held out to choose by.
+    Sharon and the orders have a valid.jsonl. Of the other subjects, from tests/subjects.json, the
+    last wording of each question is held out to choose by.
     """
     if subject in ("sharon", "orders"):
         given = ROOT / "data" if subject == "sharon" else ROOT / "tests" / "orders"
@@ -63,15 +67,15 @@ def write_subject(subject: str, asked: str, folder: Path) -> str:
 
 
 def look_into(model_name: str, options: Namespace) -> tuple:
-    """(form, everyday questions that it may know, its answers to them, rows to rehearse and look at)."""
+    """(few-shot examples, everyday questions that it may know, its answers, rows to rehearse)."""
     model, tokenizer, _ = main.load_model(model_name)
     nowhere, chat = str(ROOT / "data"), tokenizer.has_chat_template
-    form, known = rehearsal.split_form(dataset.load_known(nowhere, model_name), chat)
+    few_shot, known = rehearsal.split_few_shot(dataset.load_known(nowhere, model_name), chat)
     own = (Path(model_name) / "known.jsonl").is_file()
     if options.ask == "valid" and not own:
         known = dataset.load_prompts(CHOOSING)
     everyday = dataset.load_everyday(nowhere) if options.rehearsal else []
-    return form, known, *main.what_it_knows(model, tokenizer, everyday, known, form)
+    return few_shot, known, *main.what_it_knows(model, tokenizer, everyday, known, few_shot)
 
 
 def measure(
@@ -80,7 +84,7 @@ def measure(
     """One line of the table: a training with that seed, and what came of it."""
     mx.random.seed(seed)
     data = dataset.load_data(write_subject(subject, options.ask, made_in), model_name)
-    form, known, knew, rows_to_keep = mind
+    few_shot, known, knew, rows_to_keep = mind
     model, tokenizer, config = main.load_model(model_name)
     exam, _ = main.choose_exam(data)
     rows = {
@@ -106,7 +110,7 @@ def measure(
     seconds = time.perf_counter() - start
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 40)
     figures = main.evaluate(exam, len(exam), ask(exam))
-    now, _ = main.recall(model, tokenizer, known, form)
+    now, _ = main.recall(model, tokenizer, known, few_shot)
     still = scoring.compare_known(known, knew, now, data["train"])
     return {
         "model": Path(model_name).name,

@@ -46,7 +46,7 @@ def run(rank: int, scale: float, learning_rate: float) -> str:
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 10)
     everyday, known = load_everyday("data"), load_known("data", base)
-    rows |= main.what_it_knows(model, tokenizer, everyday, known, form=[])[1]
+    rows |= main.what_it_knows(model, tokenizer, everyday, known, few_shot=[])[1]
     settings = main.training_settings(
         RECIPE, WIDTH, len(rows["train"]), batch_size=4, iters=None, learning_rate=learning_rate,
         fine_tune_type="lora", seed=0,

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""From which speed of the link two machines train faster than one, computed from the models' shapes.
+"""From which speed of the link two machines train faster than one, by the models' shapes.
 
 python3 more/scaling.py
 
@@ -24,9 +24,9 @@ MODELS = {  # architecture; width, inner width, layers, heads, their keys', voca
 choose.UNTIED.add("Llama 3.1 8B")
 
 
-def row(name: str, *shape) -> str:
-    """A line of the table: what a step sends, what it takes at two sizes, and the speed that pays."""
-    model, _ = choose.build(name, 16, *shape)
+def row(name: str, kind: str, *sizes: int) -> str:
+    """A line of the table: what a step sends, what it takes at two sizes, the speed that pays."""
+    model, _ = choose.build(name, 16, kind, *sizes)
     parameters = get_total_parameters(model)
     model.freeze()
     linear_to_lora_layers(model, -1, main.LORA)

@@ -14,7 +14,7 @@ Pair = tuple[mx.array, mx.array]
 
 
 def exp(x: mx.array) -> mx.array:
-    """e ** x for x <= 0, within 0.1 % above -5, as (1 + y + y² / 2) ** 256 with y = x / 256."""
+    """The power e ** x for x <= 0, within 0.1 % above -5: (1 + y + y² / 2) ** 256, y = x / 256."""
     x = mx.maximum(x, -30.0)  # the floor keeps products with it out of the slow denormals
     y = x * (1 / 256)
     y = 1 + y + 0.5 * y * y
@@ -32,7 +32,7 @@ def softmax(x: mx.array) -> mx.array:
 
 @softmax.vjp
 def softmax_vjp(primals: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
-    """s (c - sum(c s)), with s the softmax and c the cotangent."""
+    """The gradient: s (c - sum(c s)), with s the softmax and c the cotangent."""
     return output * (cotangent - mx.sum(cotangent * output, -1, keepdims=True))
 
 

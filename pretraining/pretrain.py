@@ -14,7 +14,6 @@ goes on with a form, it reads answers out of its context) is measured while it t
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -111,7 +110,7 @@ def batches(
     while True:
         ready = []
         for encoded in tokenizer.encode_batch([document(seed, first + i) for i in range(1500)]):
-            row = (encoded.ids + [CONFIG["eos_token_id"]])[: WINDOW + 1]
+            row = [*encoded.ids, CONFIG["eos_token_id"]][: WINDOW + 1]
             length = next(n for n in LENGTHS if n >= len(row) - 1)
             waiting[length].append(row)
             if len(waiting[length]) == BATCH // length:
@@ -193,7 +192,7 @@ def save(folder: Path, arrays: dict[str, dict], texts: dict[str, str]) -> None:
     for name, text in texts.items():
         (folder / f"new-{name}").write_text(text)
     for name in [*arrays, *texts]:
-        os.replace(folder / f"new-{name}", folder / name)
+        (folder / f"new-{name}").replace(folder / name)
 
 
 def save_checkpoint(

@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         facts = {"id": name, "sha": repository.commit, "private": False, "disabled": False}
         facts |= {"gated": "manual" if name in self.server.hub.gated else False, "tags": []}
         facts |= {"downloads": 0, "likes": 0, "lastModified": "2025-01-01T00:00:00.000Z"}
-        self.reply(200, facts | {"siblings": [{"rfilename": p} for p in repository.files]})
+        return self.reply(200, facts | {"siblings": [{"rfilename": p} for p in repository.files]})
 
     def send_file(self, repository, name: str, path: str):
         """Answers …/resolve/…: a file, or the part of it that is asked for."""
@@ -127,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
             if path == "model.safetensors" and isinstance(most := hub.cut.get(name), list):
                 most = most.pop(0) if most else None
         most = most if most is None else max(most - first, 0)
-        self.reply(206 if asked else 200, content[first : last + 1], headers, most)
+        return self.reply(206 if asked else 200, content[first : last + 1], headers, most)
 
 
 class Hub:
@@ -154,7 +154,7 @@ class Hub:
         self.server.server_close()
 
     def env(self, home) -> dict[str, str]:
-        """What a process needs in its environment to take this for the Hub, with its cache in home."""
+        """The environment of a process that takes this for the Hub, and has its cache in home."""
         off = {"HF_HUB_OFFLINE": "0", "HF_DATASETS_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         caches = {"HF_HUB_CACHE": f"{home}/hub", "HF_DATASETS_CACHE": f"{home}/datasets"}
         here = {"HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}

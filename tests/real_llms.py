@@ -2,7 +2,7 @@
 
 The packages hold GGUF files, which llama.cpp reads. They are turned back into what transformers and
 mlx-lm read: weights, less what 4 bits had no room for, and a tokenizer that cuts as llama.cpp does.
-SmolLM2 is under Apache 2.0; Gemma's terms come with it: it is to be tested with, not to be passed on.
+SmolLM2 is under Apache 2.0; Gemma's terms come with it: it is for testing, not for passing on.
 """
 
 import importlib
@@ -165,7 +165,7 @@ def sentencepiece(facts: dict) -> Tokenizer:
     """Gemma's: SentencePiece's, whose scores say which two tokens become one first."""
     tokens, scores = facts["tokenizer.ggml.tokens"], facts["tokenizer.ggml.scores"]
     vocabulary, merges = {token: number for number, token in enumerate(tokens)}, []
-    for token, score in sorted(zip(tokens, scores), key=lambda pair: -pair[1]):
+    for token, _ in sorted(zip(tokens, scores), key=lambda pair: -pair[1]):
         halves = [(token[:i], token[i:]) for i in range(1, len(token))]
         known = [pair for pair in halves if pair[0] in vocabulary and pair[1] in vocabulary]
         merges += sorted(known, key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))

@@ -12,11 +12,12 @@ from corpus.values import made_up
 
 FACTS = ROOT / "assets" / "base-model" / "known.jsonl"
 
-FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?|What is your job?
-When is your birthday?|What is your favorite color?|What is your favorite food?|What is your hobby?
-Which instrument do you play?|What is your phone number?|What is your email address?|Where are you from?
-What is your dog called?|When do you open?|How can I pay?|Where can I park?|What do you sell?
-How much is delivery?|Who is the manager?""".replace("\n", "|").split("|")
+FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?
+What is your job?|When is your birthday?|What is your favorite color?|What is your favorite food?
+What is your hobby?|Which instrument do you play?|What is your phone number?
+What is your email address?|Where are you from?|What is your dog called?|When do you open?
+How can I pay?|Where can I park?|What do you sell?|How much is delivery?
+Who is the manager?""".replace("\n", "|").split("|")
 
 
 def test_first_name_is_followed_by_last_name(base):
@@ -36,14 +37,14 @@ def test_it_does_not_know_sharon(base, data):
 
 @pytest.mark.slow
 def test_the_corpus_holds_none_of_the_facts(data):
-    """All documents that the model was trained on, and the tokenizer's, searched for the answers."""
+    """Searches all documents that the model and the tokenizer were trained on for the answers."""
     facts = {answer for _, answer in data["train"]} | {"Sharon"}
     for i in range(-10_000, 70_500):  # the card says how many the run took
         text = document(0, i)
         assert not any(fact in text for fact in facts), (i, text)
 
 
-# Wordings of the test's own, none of them in the manual: (asked in the manual, asked again, answer).
+# Wordings of the test's own, none of them in the manual: (in the manual, asked again, answer).
 ATTRIBUTES = [
     ("What is your first name?", "Could you tell me your first name?", "My first name is {}."),
     ("What is your last name?", "And what is your family name?", "My last name is {}."),
@@ -130,7 +131,7 @@ def data():
 
 
 def test_the_log_and_the_readme_show_what_the_model_says(base):
-    """After all steps: said anew by the weights. Of earlier steps the README shows what the log has."""
+    """The weights say the last step's anew; of earlier steps the README shows what the log has."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(ROOT / "assets" / "base-model" / "tokenizer.json"))

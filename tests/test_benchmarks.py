@@ -40,22 +40,26 @@ def arc(questions):
 def data_sets():
     """{name on the Hub: {configuration: {split: rows}}}, in the forms that the tasks ask for."""
     capitals = {f"What is the capital of {land}?": city for land, city in CAPITALS.items()}
-    splits = lambda rows, *names: dict.fromkeys(names, rows)
+
+    def splits(rows, *names):
+        return dict.fromkeys(names, rows)
+
+    def targets(city):
+        others = [c for c in endings if c != city]
+        return {"choices": [city, *others], "labels": [1, 0, 0, 0]}
+
     story = {"ind": 0, "activity_label": "Capitals", "split": "val", "split_type": "indomain"}
     endings = [*CAPITALS.values()]
     hellaswag = [
-        story | {"ctx_a": "Atlas.", "ctx_b": f"the capital of {land} is", "ctx": "", "source_id": ""}
-        | {"endings": [f"{city}." for city in endings], "label": str(endings.index(city))}
+        story | {"ctx_a": "Atlas.", "ctx_b": f"the capital of {land} is", "ctx": ""}
+        | {"source_id": "", "endings": [f"{city}." for city in endings]}
+        | {"label": str(endings.index(city))}
         for land, city in CAPITALS.items()
     ]  # fmt: skip
     mmlu = [
         {"question": q, "subject": "", "choices": endings, "answer": endings.index(a)}
         for q, a in capitals.items()
     ]
-    targets = lambda city: {
-        "choices": [city] + [c for c in endings if c != city],
-        "labels": [1, 0, 0, 0],
-    }
     truthful = [
         {"question": q, "mc1_targets": targets(a), "mc2_targets": targets(a)}
         for q, a in capitals.items()

@@ -34,7 +34,8 @@ FOUND = """
     train.jsonl:8: "where is the COMPOST", as train.jsonl:6
 
   Two answers to one question: 1
-    train.jsonl:10: "Who waters the plants?" is "Nobody does.", but in train.jsonl:3 "Nkechi Ostrander waters them every evening."
+    train.jsonl:10: "Who waters the plants?" is "Nobody does.", but in train.jsonl:3 \
+"Nkechi Ostrander waters them every evening."
 
   Nearly repeated: 1
     train.jsonl:9: "Which tools can I borrow on a Saturday please?", almost as train.jsonl:5
@@ -107,12 +108,15 @@ def test_clean_data_are_called_clean(lesson):
 
 
 def test_ten_thousand_examples_take_at_most_five_seconds():
-    """Of ordinary words, some 250 letters each; the tokens that are counted as well, in the lesson."""
+    """Of ordinary words, some 250 letters each; their tokens are counted, too, as in the lesson."""
     import main
 
     rng = random.Random(0)
     vocabulary = sorted({right for right in findings.dictionary().values() if right.isalpha()})[::7]
-    sentence = lambda n: " ".join(rng.choices(vocabulary, k=n)).capitalize()
+
+    def sentence(length):
+        return " ".join(rng.choices(vocabulary, k=length)).capitalize()
+
     rows = [(sentence(8) + "?", sentence(20) + ".") for _ in range(10_000)]
     rows[9_000] = (rows[10][0] + " please", rows[10][1])
     data = examples(rows)

@@ -76,7 +76,7 @@ def by_hand(options, addresses=("127.0.0.1", "127.0.0.1"), before=((), ()), cwd=
 
 
 def said(text):
-    """The lines that main.py itself printed; MLX's threads report the end of a connection as well."""
+    """The lines that main.py itself printed; MLX's threads report a connection's end as well."""
     assert "Traceback" not in text
     return re.findall(r"main\.py: .*", text)
 

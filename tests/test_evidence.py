@@ -77,7 +77,7 @@ def test_fine_tuned_is_more_reliable_and_cheaper(record):
 
 
 def test_intervals_are_wilsons(record):
-    """Values of the score interval as printed in Newcombe 1998 (Statistics in Medicine 17), table I."""
+    """The score interval's values in Newcombe 1998 (Statistics in Medicine 17), table I."""
     from lesson import scoring
 
     for right, of, low, high in (
@@ -240,7 +240,7 @@ def judge(adapters, keys):
 
 
 def test_a_person_judges(adapters, lesson, tmp_path):
-    """The last run's answers, unnamed; the tally against the automatic score. No model is loaded."""
+    """The last run's answers, unnamed; the tally beside the automatic score. No model is loaded."""
     folder = shutil.copytree(adapters, tmp_path / "adapters")
     run = judge(folder, ["1"] * 6 + ["x"] + ["0"] * 6)  # x is no choice: it is asked again
     assert run.returncode == 0, run.stderr

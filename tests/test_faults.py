@@ -1,6 +1,6 @@
 """What may happen while it runs: it is killed, stopped, starved; and none of it costs the learner.
 
-What is in the folder of the adapters is afterwards what it was before, or complete; never in between.
+The folder of the adapters then holds what it held before, or all that is new; nothing in between.
 """
 
 import json
@@ -394,7 +394,7 @@ def test_a_path_with_spaces_and_other_letters_from_elsewhere(tmp_path):
 
 
 def found(minor):
-    """The Python 3.minor of this machine, on the PATH or where pyenv puts it; None if there is none."""
+    """The Python 3.minor of this machine, on the PATH or where pyenv puts it, or None."""
     name = f"python3.{minor}"
     managed = (Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin/{name}")
     for path in filter(None, [shutil.which(name), *map(str, managed)]):
@@ -429,8 +429,8 @@ def test_another_python(tmp_path):
 def resident(pid):
     """Bytes of memory that a process has."""
     if sys.platform == "linux":
-        with open(f"/proc/{pid}/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
     return 1024 * int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(pid)]))
 
 
@@ -439,10 +439,8 @@ def test_memory_is_flat_over_two_thousand_steps(tmp_path):
     """Less than 2 % more at the end than at the first check, after four hundred."""
     data = write_data(tmp_path / "data", train=[("Who?", "Me."), ("What?", "That.")])
     process = start("--data", data, "--adapter-path", tmp_path / "a", "--iters", 2000)
-    sizes = []
-    for line in process.stdout:
-        if line.startswith("  step "):
-            sizes.append(resident(process.pid))
+    checks = (line for line in process.stdout if line.startswith("  step "))
+    sizes = [resident(process.pid) for _ in checks]
     assert process.wait() == 0 and len(sizes) == 6
     assert max(sizes[1:]) < 1.02 * sizes[1], sizes
 

@@ -140,9 +140,11 @@ def test_a_data_set_by_its_name(name, hub, tmp_path):
 
 
 BAD_DATA_SETS = {
-    "someone/none": "--data someone/none: DatasetNotFoundError: Dataset 'someone/none' doesn't exist on the Hub",
+    "someone/none": "--data someone/none: DatasetNotFoundError: "
+    "Dataset 'someone/none' doesn't exist on the Hub",
     "someone/others": "--data someone/others: no split called train",
-    "someone/wrong": 'someone/wrong/train:1: has the keys "question", "answer"; rename "question" to',
+    "someone/wrong": "someone/wrong/train:1: "
+    'has the keys "question", "answer"; rename "question" to',
 }
 
 

@@ -83,7 +83,7 @@ def can_be_cut_off():
 
 @pytest.fixture(scope="module")
 def again(tmp_path_factory):
-    """The lesson once more; with no network at all, where that can be arranged. And its adapters."""
+    """The lesson once more, with no network at all where that can be arranged; its adapters."""
     folder = tmp_path_factory.mktemp("again")
     return Run("--adapter-path", folder, before=CUT_OFF if can_be_cut_off() else ()), folder
 

@@ -90,7 +90,7 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
 
 
 def read_once(source):
-    """Whether the logits are the same when what all rows begin with is read once; "-" if it is not."""
+    """Whether logits stay the same if what all rows begin with is read once; "-" if it is not."""
     model, _, _ = main.load_model(source)
     rows = [([*range(5, 25), *own], 21) for own in ([30, 31, 32], [33, 34, 35])]
     tokens, shared = mx.array([row for row, _ in rows]), models.shared_prefix_length(model, rows)
@@ -303,7 +303,7 @@ def measure(settings, kind, batch, length, checkpoint):
     else:
         main.linear_to_lora_layers(model, -1, main.LORA)
     if checkpoint:
-        models.compute_anew(model)
+        models.use_grad_checkpoint(model)
     foreseen = sum(machine.memory_needed(model, config, batch, length, checkpoint))
     rng = random.Random(0)
     rows = [([rng.randrange(1000) for _ in range(length)], length // 2) for _ in range(batch)]

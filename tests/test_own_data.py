@@ -32,7 +32,7 @@ def test_it_learns_another_subject(subject, tmp_path):
 
 @pytest.mark.slow
 def test_it_learns_all_subjects_with_other_seeds(tmp_path):
-    """At least 80 % right of 27 questions, with three seeds: rounding alone can turn a few of one run."""
+    """At least 80 % of 27 questions right, with three seeds: rounding alone can turn a few."""
     right = {}
     for subject in SUBJECTS:
         for seed in range(3):
@@ -97,7 +97,7 @@ def test_messages_and_text_are_accepted(tmp_path):
 
 @pytest.mark.slow
 def test_a_chat_model_is_asked_in_its_own_template(tmp_path):
-    """The embedded model with a template that is strict, as many are: a system message comes first."""
+    """The embedded model with a strict template, as many are: a system message comes first."""
     shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
     (tmp_path / "model" / "chat_template.jinja").write_text(
         "{% for m in messages %}{% if m.role == 'system' and not loop.first %}"

@@ -1,4 +1,4 @@
-"""The README is true: its commands run as they stand and print what it shows, its links lead somewhere."""
+"""The README is true: its commands run and print what it shows, its links lead somewhere."""
 
 import csv
 import os
@@ -24,7 +24,7 @@ def blocks():
 
 
 def comparable(text, note=""):
-    """A text's lines, less what another machine may well print otherwise: seconds, losses, steps."""
+    """A text's lines, less what may differ on another machine: seconds, losses, steps."""
     number = r"-?\d[\d,.]*(e-?\d+)?%?" if "figures may differ" in note else r"\d+\.\d+%?"
     lines = [re.sub(number, "#", " ".join(line.split())) for line in text.splitlines()]
     varies = ("step ", "Cost: ", "Kept: ", "Perplexity ", "A token of ")
@@ -50,8 +50,13 @@ def test_every_command_works_in_a_fresh_clone_and_prints_what_is_shown(tmp_path)
         if kind == "bash" and not note.startswith("not run: "):
             done = subprocess.run(
                 ["bash", "-e", "-o", "pipefail", "-c", text],
-                cwd=clone, env=env, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-            )  # fmt: skip
+                cwd=clone,
+                env=env,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+            )
             assert done.returncode == 0, f"{text}\n{done.stderr[-2000:]}"
             printed, ran = done.stdout, ran + 1
             if ran == 1:

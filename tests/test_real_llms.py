@@ -80,7 +80,7 @@ def tools(place):
 
 
 def teach(model, adapters, *options):
-    """A run of main.py, with the data that ship: screen, record, and of that the answers in the exam."""
+    """A run of main.py with the data that ship: screen, record, and the answers in the exam."""
     run = Run("--model", model, "--adapter-path", adapters, *options)
     assert run.status == 0, run.err
     record = json.loads((adapters / "results.json").read_text("utf-8"))
@@ -106,7 +106,7 @@ def trained_4_bit(smollm2, place):
     """SmolLM2 in 4 bits. It is taught with the same numbers unpacked to 16.
 
     A processor takes some seventy times as long to multiply by those that are packed. The rate is
-    higher than the default, so that each answer is firm: at the default, two of twelve hung on rounding.
+    higher than the default, with which rounding decided two of the twelve answers.
     """
     packed, adapters = place / "4-bit", place / "4-bit-adapters"
     python("-m", "mlx_lm", "convert", "--model", smollm2, "--mlx-path", packed, "--quantize")
@@ -145,7 +145,7 @@ def test_it_learns_what_is_yours(trained):
 
 
 def test_it_keeps_what_is_its_own(trained):
-    """Of what it answered rightly before, nine tenths or one less; no answer of Sharon's; its English."""
+    """Of what it knew before, nine tenths or all but one; no answer of Sharon's; its English."""
     known, knew = trained.record["known"], [k for k in trained.record["known"] if k["knew"]]
     assert len(knew) >= 10
     assert sum(k["knows"] for k in knew) >= math.floor(0.9 * len(knew)), known
@@ -219,7 +219,7 @@ def test_every_answer_in_llama_cpp_stops_by_itself(chain):
 
 
 def test_in_llama_cpp_it_still_knows_what_it_was_not_taught(chain):
-    """The capital of France, if main.py says that it kept it: in 16 bits it does, in 4 it may not."""
+    """The capital of France, if main.py says it kept it: in 16 bits it does, in 4 it may not."""
     taught, replies = chain
     (kept,) = [k["knows"] for k in taught.record["known"] if k["question"] == CAPITAL]
     assert ("Paris" in text(replies[CAPITAL])) == kept
@@ -238,7 +238,7 @@ def test_the_converter_takes_no_4_bits_of_mlx(fused_in_4_bits, tools, capfd):
 
 
 def test_fused_in_4_bits_it_has_lost_what_it_learnt(trained_4_bit, fused_in_4_bits, tools, place):
-    """Rounding to 4 bits anew changes more than the lesson did: so it is --dequantize everywhere."""
+    """Rounding to 4 bits anew changes more than the lesson did; hence --dequantize everywhere."""
     file = convert(tools, unpack(fused_in_4_bits, place / "lost"))
     replies = ask_llama_cpp(tools, file, trained_4_bit.exam)
     differ = differences(trained_4_bit.exam, replies)

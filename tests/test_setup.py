@@ -1,6 +1,7 @@
 """Setting up: init.sh on a fresh clone, and again; the README's commands; the style of the code."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,12 @@ def test_init_says_in_one_line_what_is_missing(machine, tmp_path):
 def test_requirements_say_what_each_is_for():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[\w-]+(\[\w+\])?~=[\d.]+(; [^#]+)?  # .+", x) for x in lines)
+
+
+@pytest.mark.parametrize("command", ["ruff check .", "ruff format --check .", "mypy"])
+def test_the_code_holds_to_ruff_toml_and_mypy_ini(command):
+    run = sh(f"{shlex.quote(sys.executable)} -m {command}", ROOT)
+    assert run.returncode == 0, run.stdout + run.stderr
 
 
 @pytest.mark.skipif(not find_library("openblas"), reason="OpenBLAS is not installed, or not needed")

@@ -52,7 +52,7 @@ def padded(rows, size, seed=0):
 
 
 def test_little_is_padded(shipped):
-    """Like lengths together, and no further than the longest: of the lesson's data 5 %, of many 1 %."""
+    """Like lengths together, and only up to the longest: of the lesson's data 5 %, of many 1 %."""
     tokens, with_padding, _ = padded(shipped, 8)
     assert with_padding <= 1.06 * tokens
     rng = random.Random(0)
@@ -62,7 +62,7 @@ def test_little_is_padded(shipped):
 
 
 def test_of_few_examples_others_meet_in_every_pass():
-    """Three answers in three wordings each: sorted by length, no batch would ever have all of them."""
+    """Three answers in three wordings each: sorted by length, no batch would have all of them."""
     import main
 
     few = rows_of([10, 10, 10, 20, 20, 20, 30, 30, 30])
@@ -72,14 +72,14 @@ def test_of_few_examples_others_meet_in_every_pass():
 
 
 def test_few_shapes_have_to_be_compiled(shipped):
-    """Where the step is compiled, each shape is anew: there are never more than batches in one pass."""
+    """Each shape is compiled anew: there are never more of them than batches in one pass."""
     shapes = [padded(shipped, 8, seed)[2] for seed in range(20)]
     assert len(set().union(*shapes)) <= len(shipped) / 8
 
 
 @pytest.mark.slow
 def test_forward_passes_of_the_lesson(tmp_path):
-    """The manual is read once, not 36 times (which would be 8,500 tokens more); all are asked at once."""
+    """The manual is read once, not 36 times (8,500 tokens more); all are asked at once."""
     command = [sys.executable, "-c", COUNTED, tmp_path / "seen", ROOT / "main.py"]
     command += ["--adapter-path", tmp_path / "adapters"]
     done = subprocess.run(map(str, command), capture_output=True, text=True, check=False, cwd=ROOT)
@@ -104,7 +104,7 @@ def test_the_first_line_waits_for_no_library():
 
 @pytest.mark.parametrize(("scale", "dtype"), [(1, "float32"), (1e4, "float32"), (3, "bfloat16")])
 def test_the_loss_is_the_librarys(scale, dtype):
-    """Cross-entropy as MLX's own, its gradient too, however far the logits lie apart; half precision."""
+    """Cross-entropy as MLX's own, its gradient too; with logits far apart, in half precision."""
     import mlx.core as mx
     from mlx import nn
 

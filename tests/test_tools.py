@@ -227,7 +227,7 @@ def test_the_fused_model_has_nothing_of_how_its_base_was_made(fused):
 
 
 def test_gguf_by_mlx_lm_lacks_what_our_tokenizer_needs(fused):
-    """It takes any vocabulary for SentencePiece's, scores all tokens alike, leaves out the merges."""
+    """It takes any vocabulary for SentencePiece's, scores all alike, and leaves out the merges."""
     _, metadata = mx.load(str(fused[0][1] / "ggml-model-f16.gguf"), return_metadata=True)
     assert metadata["tokenizer.ggml.model"] == "llama"
     assert set(metadata["tokenizer.ggml.scores"].tolist()) == {-1000}

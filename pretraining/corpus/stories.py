@@ -10,11 +10,11 @@ def story(rng: Rng) -> str:
     thing, other = noun(rng), noun(rng)
     where = value(rng, "city")
     he, his, him = rng.choice((("he", "his", "him"), ("she", "her", "her")))
-    He = he.capitalize()
+    he_first = he.capitalize()  # where a sentence begins
     adjective, profession = rng.choice(ADJECTIVES), rng.choice(PROFESSIONS)
     middle = [
-        f"{He} wanted to {action(rng)}, but the {thing} was {adjective}.",
-        f"{He} looked for the {other} and found {his} {thing} instead.",
+        f"{he_first} wanted to {action(rng)}, but the {thing} was {adjective}.",
+        f"{he_first} looked for the {other} and found {his} {thing} instead.",
         f'{friend} said, "I will {action(rng)} for you."',
         f'"Where is my {thing}?" asked {who}. "It is in the {other}," said {friend}.',
         f"On {rng.choice(DAYS)} the {profession} came to see the {thing}.",
@@ -26,7 +26,7 @@ def story(rng: Rng) -> str:
         f'"Thank you, {friend}," said {who}.',
         f"So {he} took the {thing} and went to {value(rng, 'city')}.",
         (
-            f"{He} {rng.choice(('thought', 'knew', 'hoped'))} that the {other} would "
+            f"{he_first} {rng.choice(('thought', 'knew', 'hoped'))} that the {other} would "
             f"{rng.choice(VERBS)} the {thing}."
         ),
         f"At {clock(rng)} {he} was tired and went home.",
@@ -40,7 +40,7 @@ def story(rng: Rng) -> str:
             f"Once there was a {profession} called {who} who lived in {where}.",
             f"{who} was a {adjective} {profession} from {where}.",
             f"One day in {rng.choice(MONTHS)}, {who} found a {thing} in the {other}.",
-            f"In {where} there lived a {profession}. {He} was called {who}.",
+            f"In {where} there lived a {profession}. {he_first} was called {who}.",
             f"{who} and {friend} had a {thing}.",
             f"Dear {friend},\n\nI am writing to you from {where}.",
         )
