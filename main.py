@@ -622,6 +622,25 @@ def act(
     return answers
 
 
+def plan_training(
+    args: argparse.Namespace, model: nn.Module, config: dict, chat: bool, examples: int
+) -> tuple[Callable[..., list[Check]], dict[str, Any]]:
+    """(fine_tune(), with all that it takes but rows and look; the options, none left open)."""
+    width = models.embedding_shape(model)[1]
+    settings = training_settings(
+        recipe_for(width, chat), width, examples, batch_size=args.batch_size,
+        iters=args.iters, learning_rate=args.learning_rate, fine_tune_type=args.fine_tune_type,
+        seed=args.seed,
+    )  # fmt: skip
+    num_layers = args.num_layers or min(16, len(model.layers))
+    planned = partial(
+        fine_tune, model, config, settings=settings,
+        num_layers=num_layers, fine_tune_type=args.fine_tune_type, lora=LORA,
+        grad_checkpoint=args.grad_checkpoint, resume_adapter_file=args.resume_adapter_file,
+    )  # fmt: skip
+    return planned, vars(args) | settings | {"num_layers": num_layers}
+
+
 def main(args: argparse.Namespace) -> None:
     """The lesson: base model, prompt, training, fine-tuned model, evaluation."""
     machine.begin(args.adapter_path, args.seed)
@@ -641,18 +660,7 @@ def main(args: argparse.Namespace) -> None:
     few_shot, known = rehearsal.split_few_shot(known, chat)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     note_what_it_knows = partial(what_it_knows, model, tokenizer, everyday, known, few_shot)
-    width = models.embedding_shape(model)[1]
-    settings = training_settings(
-        recipe_for(width, chat), width, len(rows["train"]), batch_size=args.batch_size,
-        iters=args.iters, learning_rate=args.learning_rate, fine_tune_type=args.fine_tune_type,
-        seed=args.seed,
-    )  # fmt: skip
-    num_layers = args.num_layers or min(16, len(model.layers))
-    train_adapters = partial(
-        fine_tune, model, config, settings=settings,
-        num_layers=num_layers, fine_tune_type=args.fine_tune_type, lora=LORA,
-        grad_checkpoint=args.grad_checkpoint, resume_adapter_file=args.resume_adapter_file,
-    )  # fmt: skip
+    train_adapters, settings = plan_training(args, model, config, chat, len(rows["train"]))
     if machine.only_trains():  # of several processes, the first tells the story, and all train
         train_adapters(rows | note_what_it_knows()[1], look=lambda: {"answer": ""})
         return
@@ -673,9 +681,7 @@ def main(args: argparse.Namespace) -> None:
     history = train_adapters(
         rows | rows_to_keep, look=lambda: {"answer": ask_base(exam[:1])[0].text}
     )
-    saved = {"model": args.model, "fine_tune_type": args.fine_tune_type, "num_layers": num_layers}
-    saved |= {"lora_parameters": LORA} if args.fine_tune_type != "full" else {}
-    results.save_adapters(args.adapter_path, model, saved, history)
+    results.save_adapters(args.adapter_path, model, settings, LORA, history)
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)
 
@@ -686,10 +692,9 @@ def main(args: argparse.Namespace) -> None:
     compared = scoring.compare_known(known, known_before, known_after, data["train"])
     screen.show_evaluation(table, len(exam), before, after, compared)
 
-    used = vars(args) | settings | {"num_layers": num_layers}
     record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    record |= {"known": compared}
-    results.save_record(args.adapter_path, used, record, questions, acts, history)
+    record |= {"known": compared, "training": history}
+    results.save_record(args.adapter_path, settings, record, questions, acts)
     screen.what_next(args, tokenizer, exam, max_tokens)
     screen.converse(ask)
 

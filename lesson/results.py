@@ -89,11 +89,13 @@ def writer(text: str) -> Callable[[Path], int]:
 
 
 # ---- Adapters ----------------------------------------------------------------------------------
-def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[Check]) -> None:
+def save_adapters(
+    folder: Path, model: nn.Module, settings: dict, lora: dict, history: list[Check]
+) -> None:
     """Writes what was learnt, and only that, in mlx-lm's layout.
 
-    `history`: train()'s checks. Raises KeyboardInterrupt if Ctrl-C came before anything was learnt:
-    then nothing is saved.
+    `lora`: rank, scale and dropout; `history`: train()'s checks. Raises KeyboardInterrupt if Ctrl-C
+    came before anything was learnt: then nothing is saved.
     """
     if RANK:  # of several processes, the first saves
         return
@@ -103,6 +105,9 @@ def save_adapters(folder: Path, model: nn.Module, config: dict, history: list[Ch
     weights = dict(tree_flatten(model.trainable_parameters()))
     if not all(mx.isfinite(array).all().item() for array in weights.values()):
         stop("what was learnt is not finite, and not saved; try a lower --learning-rate")
+    config = {key: settings[key] for key in ("model", "fine_tune_type", "num_layers")}
+    if settings["fine_tune_type"] != "full":
+        config["lora_parameters"] = lora
     writers = {
         "adapters.safetensors": lambda path: mx.save_safetensors(str(path), weights),
         "adapter_config.json": writer(json.dumps(config, indent=2) + "\n"),
@@ -134,7 +139,6 @@ def save_record(
     record: dict,
     questions: list[Example],
     acts: dict[str, list],
-    history: list[Check],
 ) -> None:
     """Writes results.json with all that was shown, the screen as lesson.svg, and loss.png."""
     answers = [
@@ -143,11 +147,11 @@ def save_record(
         for number, example in enumerate(questions)
     ]
     record = surroundings(settings) | record | {"judgments": []}
-    record |= {"reached": sorted(reached), "answers": answers, "training": history}
+    record |= {"reached": sorted(reached), "answers": answers}
     writers: dict[str, Callable[[Path], object]] = {
         "results.json": write_json(record),
         "lesson.svg": writer(export_svg()),
-        "loss.png": partial(plot, history, questions[0].prompt),
+        "loss.png": partial(plot, record["training"], questions[0].prompt),
     }
     save(folder, "the record", writers)
 

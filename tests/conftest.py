@@ -108,10 +108,8 @@ class QuickRun:
         self.out, self.err = out.read_text("utf-8"), err.read_text("utf-8")
 
 
-def adapter_config(rank):
-    """What stands in adapter_config.json."""
-    lora = {"rank": rank, "scale": 2.0, "dropout": 0.0}
-    return {"model": "m", "fine_tune_type": "lora", "num_layers": -1, "lora_parameters": lora}
+SETTINGS = {"model": "m", "fine_tune_type": "lora", "num_layers": -1}
+KEPT = [{"step": 1, "kept": True}]  # train()'s history
 
 
 def save_for_ever(folder):
@@ -125,7 +123,7 @@ def save_for_ever(folder):
         for rank in (2, 3):
             weights = {"a": mx.ones((rank, 20_000)), "b": mx.ones((30_000, rank))}
             model = Namespace(trainable_parameters=lambda weights=weights: weights)
-            results.save_adapters(folder, model, adapter_config(rank), [{"step": 1, "kept": True}])
+            results.save_adapters(folder, model, SETTINGS, {"rank": rank}, KEPT)
 
 
 @pytest.fixture(scope="session")

@@ -20,11 +20,12 @@ import mlx.core as mx
 import mlx_lm
 import pytest
 from conftest import (
+    KEPT,
     ROOT,
+    SETTINGS,
     TERMINAL,
     QuickRun,
     Run,
-    adapter_config,
     contents,
     save_for_ever,
     write_data,
@@ -165,7 +166,7 @@ def test_nothing_that_is_not_finite_is_saved(earlier, tmp_path, capsys):
     weights = {"a": mx.array([1.0, float("nan")]), "b": mx.array([1.0])}
     model = Namespace(trainable_parameters=lambda: weights)
     with pytest.raises(SystemExit, match="2"):
-        results.save_adapters(tmp_path / "a", model, adapter_config(1), [{"step": 1, "kept": True}])
+        results.save_adapters(tmp_path / "a", model, SETTINGS, {"rank": 1}, KEPT)
     assert "not finite, and not saved; try a lower --learning-rate" in capsys.readouterr().err
     assert contents(tmp_path / "a") == before
 

@@ -219,7 +219,7 @@ def test_transformers_opens_the_fused_model(fused):
 
 
 def test_the_fused_model_has_nothing_of_how_its_base_was_made(fused):
-    """fuse copies what lies beside the weights: no program, and nothing large."""
+    """Fuse copies what lies beside the weights: no program, and nothing large."""
     weights = {"model.safetensors", "ggml-model-f16.gguf", "tokenizer.json", "config.json"}
     others = [path for path in fused[0][1].iterdir() if path.name not in weights]
     assert not [path for path in others if path.suffix == ".py"]
