@@ -109,7 +109,7 @@ def test_the_best_weights_come_back_and_it_ends_early(train):
     history, model = train(OTHERWISE, look=lambda m: seen.append(weights(m)) or say_nothing())
     steps, scores = [check["step"] for check in history], [check["score"] for check in history]
     best = steps.index(kept(history))
-    assert 0 < best < len(history) - 1 and scores[best] == min(scores)
+    assert 0 < best < len(history) - 1 and scores[best] < min(scores) + main.TOLERANCE
     assert same(weights(model), seen[best])
     assert not same(weights(model), seen[-1])
     # No check in two is better; there would have been time for eleven.
@@ -179,9 +179,15 @@ def surprises(model, row):
     return [(-logs[i, tokens[i + 1]], logs[i].argmax() == tokens[i + 1]) for i in at]
 
 
+def without_line_break(rows):
+    """Rows whose answers begin at once, which nothing foretells, as the line break is foretold."""
+    return [([*tokens[:length], *tokens[length + 1 :]], length) for tokens, length in rows]
+
+
 def test_the_loss_is_the_mean_of_the_answers_tokens(encoded, train):
     """Each counts the same, in long answers and in short ones; questions and padding do not count."""
     rows, model = encoded(["No.", "At nine, or when there is fog.", "No.", "No."]), with_adapters()
+    rows = without_line_break(rows)
     losses = [loss for row in rows for loss, _ in surprises(model, row)]
     assert len({len(tokens) for tokens, _ in rows}) > 2  # so there is padding
     by_row = np.mean([np.mean([loss for loss, _ in surprises(model, row)]) for row in rows])
@@ -207,17 +213,18 @@ def test_at_a_check_the_loss_is_of_the_steps_since_the_last(train):
 
 
 def test_held_out_loss_counts_tokens_and_whole_answers(base, encoded):
-    """Of five rows in batches of two, of which one is what the model would say."""
+    """Of five rows, in batches of two and in one; only one of them is what the model would say."""
     model, tokenizer = base
     prompt = main.encode_prompt(tokenizer, example("The capital of France is"))
     (said,) = models.generate(model, tokenizer, [prompt], 7).token_ids
-    rows = [*encoded(TAUGHT), ([*prompt, *said], len(prompt))]
+    rows = [*without_line_break(encoded(TAUGHT)), ([*prompt, *said], len(prompt))]
     each = [surprises(model, row) for row in rows]
     losses, likeliest = zip(*(pair for row in each for pair in row))
     assert 7 < sum(likeliest) < len(likeliest)  # some of the others' tokens are right as well
-    loss, share, whole = main.held_out_loss(model, rows, batch_size=2)
-    assert loss == pytest.approx(np.mean(losses), rel=1e-4)
-    assert share == pytest.approx(np.mean(likeliest)) and whole == 1
+    for batch_size in (2, 8):
+        loss, share, whole = main.held_out_loss(model, rows, batch_size)
+        assert loss == pytest.approx(np.mean(losses), rel=1e-4)
+        assert share == pytest.approx(np.mean(likeliest)) and whole == 1
 
 
 def test_tokens_that_are_read_are_counted(encoded, train, everyday):
@@ -462,7 +469,7 @@ def taught(base):
 def test_layers_know_when_they_are_trained(taught):
     """Some layers can only then be gone through backwards; and dropout is for training alone."""
     (_, before), (_, in_training) = taught.seen
-    assert before == [] and len(in_training) == 24 and all(in_training)
+    assert before == [] and in_training and all(in_training)
     assert not any(module.training for module in taught.model.modules())
 
 
@@ -484,15 +491,20 @@ def test_it_goes_on_with_what_was_learnt_earlier(taught, base, tmp_path):
 
 
 def test_with_grad_checkpoint_layers_compute_anew(base, monkeypatch):
-    """Each is gone through twice in a step, and what is learnt is the same."""
+    """And what is learnt is the same."""
     kind = type(base[0].layers[0])
-    monkeypatch.setattr(kind, "__call__", kind.__call__)  # mlx-lm changes it for the whole process
-    losses, calls = [], []
+    read = kind.__call__
+    monkeypatch.setattr(kind, "__call__", read)  # mlx-lm changes it for the whole process
+    losses = []
     for grad_checkpoint in (False, True):
         run = Taught(base, iters=2, learning_rate=1e-3, grad_checkpoint=grad_checkpoint)
         losses.append(run.history[1]["loss"])
-        calls.append(getattr(run.model, "computes_anew", False))
-    assert calls == [False, True] and losses[0] == pytest.approx(losses[1], rel=1e-5)
+        assert (kind.__call__ is not read) == grad_checkpoint
+        # What all rows begin with is then not read once, for that would be kept.
+        alike = [([*range(5, 40), number], 36) for number in range(2)]
+        shared = models.shared_prefix_length(run.model, alike)
+        assert shared == (0 if grad_checkpoint else 35)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_what_is_saved_is_what_was_learnt_and_mlx_lm_loads_it(taught, base, tmp_path):
