@@ -250,15 +250,18 @@ def first_moments(state):
     return {name.removesuffix(".m"): array for name, array in names}
 
 
+def changed(model):
+    """The model with one matrix changed, so that something is lost of what it said."""
+    layer = model.layers[0].mlp.down_proj
+    matrix = getattr(layer, "linear", layer)
+    matrix.weight = matrix.weight * 0.7
+    return model
+
+
 @pytest.mark.parametrize("weight", [0.5, 20.0])
 def test_a_step_follows_the_gradient_of_both_losses(weight, encoded, everyday):
-    """The mean loss of the answers and, with its weight, that of the rehearsal; clipped to 1.
-
-    One matrix is changed beforehand, or nothing would be lost yet of what it said.
-    """
-    model = with_adapters()
-    matrix = model.layers[0].mlp.down_proj.linear
-    matrix.weight = matrix.weight * 0.7
+    """The mean loss of the answers and, with its weight, that of the rehearsal; clipped to 1."""
+    model = changed(with_adapters())
     (batch,) = main.batches(encoded(TAUGHT), 4, random.Random(0))
     prompts = next(rehearsal.batches(everyday, 4, random.Random(0)))
 
@@ -278,6 +281,23 @@ def test_a_step_follows_the_gradient_of_both_losses(weight, encoded, everyday):
     assert moments.keys() == gradients.keys()
     apart = {name: moments[name] - scale * gradients[name] for name in gradients}
     assert length_of(apart) < 1e-3
+
+
+def test_the_rehearsal_loss_is_the_divergence_where_something_is_kept(everyday):
+    """By hand, prompt by prompt: of the tokens that were likely, and all others as one."""
+    model, divergences = changed(fresh()[0]), []
+    for tokens, ids, likely in everyday:
+        logits = np.array(model(mx.array([tokens[:-1]])))[0].astype(np.float64)
+        chances = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        now = np.take_along_axis(chances, np.array(ids).astype(int), -1)
+        both = (np.array(likely).astype(np.float64), now)
+        before, now = (np.column_stack([p, 1 - p.sum(-1)]).clip(1e-6) for p in both)
+        kept_ones = np.array(likely).sum(-1) > 0
+        divergences += [*(before * np.log(before / now)).sum(-1)[kept_ones]]
+    batch = next(rehearsal.batches(everyday, 4, random.Random(0)))
+    loss, count = main.rehearsal_loss(model, *batch)
+    assert count.item() == len(divergences)
+    assert loss.item() == pytest.approx(np.sum(divergences), rel=1e-4)
 
 
 def test_rehearsal_with_more_weight_loses_less(train, everyday):
