@@ -1,6 +1,7 @@
 """Prompts: how a question becomes tokens, what ends an answer, and what the model says before it learns."""
 
 import json
+import time
 
 import mlx.core as mx
 import numpy as np
@@ -74,6 +75,8 @@ def test_of_a_base_model_as_many_lines_count_as_the_answer_has(base):
     questions = [example(FORM, "One."), example(FORM, "One.\nTwo.\nThree.")]
     whole = main.answer(*base, 150, questions[:1])[0]
     assert whole.ended and whole.text.count("\n") > 5 and 20 < whole.written < 150
+    (cut,) = main.answer(*base, 10, questions[:1])
+    assert not cut.ended and cut.written == 10 and whole.text.startswith(cut.text)
     one, three = main.answer(*base, 150, questions, as_many_lines=True)
     assert not one.ended and not three.ended
     assert [one.text, three.text] == ["\n".join(whole.text.split("\n")[:n]) for n in (1, 3)]
@@ -85,7 +88,9 @@ def test_the_manual_is_read_with_each_question(base):
     questions = [example("What is your first name?"), example("Where do you live?")]
     said = ["My first name is Sharon.", "I live in Tavistock."]
     manual = [example(question.prompt, text) for question, text in zip(questions, said)]
+    began = time.perf_counter()
     alone = main.answer(*base, 20, questions, as_many_lines=True)
+    assert 0 < sum(given.seconds for given in alone) < time.perf_counter() - began
     looked_up = main.answer(*base, 20, questions, manual, as_many_lines=True)
     assert [given.text for given in looked_up] == said
     assert not {given.text for given in alone} & {given.text for given in looked_up}

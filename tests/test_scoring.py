@@ -108,7 +108,9 @@ def test_an_answer_is_made_by_words_that_no_other_and_no_question_has():
             example("What do you drink?", "I drink tea."),
             example("How many boats are there?", "There are 3."),
             example("Are you well?", "Yes."),
-            example("Give me the label of Anna Berg.", "Label: Anna Berg"),
+            example("Where do you sleep?", "Somewhere upstairs."),
+            example("Where do you cook?", "Somewhere outside."),
+            example("Make a badge for Anna Berg.", "Guest of honour: Anna Berg"),
         ]
     )
     assert [*map(set, own.values())] == [
@@ -117,7 +119,9 @@ def test_an_answer_is_made_by_words_that_no_other_and_no_question_has():
         {"i", "tea"},  # unless there are no others
         {"3"},  # nor do they if they are numbers
         {"yes"},
-        {"label", "anna", "berg"},  # taken from the question: all of its words
+        {"upstairs"},
+        {"outside"},
+        {"guest", "of", "honour", "anna", "berg"},  # a name from the question: all of its words
     ]
 
 
@@ -130,21 +134,23 @@ def test_in_other_words_all_that_make_it_have_to_be_there():
 
 
 def test_an_act_is_scored_by_its_exam_and_its_wordings():
-    """Two questions of the exam, and both in other words; by hand."""
+    """Two questions of the exam, and the same asked in other words; by hand."""
     dog, town = "My dog is called Biscuit.", "I live in Tavistock."
     questions = [example("Your dog?", dog), example("Your town?", town)]
-    questions += [example("Which dog?", dog), example("Which town?", town)]
+    questions += [example("Which dog?", dog), example("Do you live in Tavistock?", town)]
+    questions += [example("Whose dog?", dog)]
     answers = [
         given("my dog is called biscuit", read=10, written=6, seconds=0.2),
-        given("Tavistock is where I live", ended=False, read=20, written=4, seconds=0.4),
+        given("live, in Tavistock", ended=False, read=20, written=4, seconds=0.4),
         given(dog, ended=False, read=500, written=500, seconds=9.0),
         given(town, read=500, written=500, seconds=9.0),
+        given("Mine.", read=500, written=500, seconds=9.0),
     ]
     assert main.evaluate(questions, 2, answers) == {
         "right answers": 1,
-        "95 % interval": scoring.wilson_interval(1, 2),
+        "95 % interval": pytest.approx((0.0945, 0.9055), abs=1e-4),
         "right or wordy": 2,
-        "same answer in other words": 3 / 4,  # the dog's is the same twice, the town's is not
+        "same answer in other words": 3 / 5,  # the dog's is the same twice, the town's is not
         "ended by themselves": 1,
         "tokens read for each": 15,
         "tokens for 1,000 questions": 20_000,
