@@ -221,6 +221,13 @@ def test_a_base_model_is_shown_the_form_before_questions_and_not_before_beginnin
     assert [tokenizer.decode(r[0]).startswith("The sky is") for r in rows["everyday"]] == [True]
 
 
+def test_what_shows_the_form_is_not_asked():
+    """Of three questions none would be left to ask, so there none is shown."""
+    known = [example(f"What is {number}?", "It.") for number in range(4)]
+    assert rehearsal.split_form(known, chat=False) == (known[:3], known[3:])
+    assert rehearsal.split_form(known[:3], chat=False) == ([], known[:3])
+
+
 def test_a_chat_model_rehearses_all_everyday_prompts_as_they_are(tmp_path):
     model, tokenizer = load(make("lfm2", tmp_path))
     everyday = [example("The sky is"), example("Who painted it?")]
