@@ -9,7 +9,7 @@ import pytest
 from models import BOS, END, EOT, KINDS, LLAMA, make, named
 
 import main
-from lesson import dataset, rehearsal, screen
+from lesson import dataset, models, rehearsal, screen
 
 
 def example(prompt, completion="", system=None):
@@ -156,15 +156,18 @@ ENDS = {  # kind: (what is learnt as an answer's end, what else an answer ends a
     "qwen3": ("<|im_end|>", {"<|endoftext|>"}),
     "mistral": ("</s>", set()),
     "gpt_neox": ("<|endoftext|>", {"<|padding|>"}),
-    # The template ends a turn with a token that mlx-lm's tools would not stop at.
+    # The template ends a turn with another token than a text's; mlx-lm's tools stop at both.
+    "of its own": ("<|eot_id|>", {"<|end_of_text|>", "<|eom_id|>"}),
+    # They would not stop at it.
     "at odds": ("<|end_of_text|>", {"<|eot_id|>"}),
 }
 
 
 @pytest.mark.parametrize("kind", ENDS)
 def test_an_answer_ends_as_tools_end_it(kind, tmp_path, monkeypatch):
-    odd = LLAMA._replace(tokens=named(END, BOS, pad=EOT), eos=END, generation=END)
-    monkeypatch.setitem(KINDS, "at odds", odd)
+    own = LLAMA._replace(tokens=named(END, BOS, pad=EOT))
+    monkeypatch.setitem(KINDS, "of its own", own)
+    monkeypatch.setitem(KINDS, "at odds", own._replace(eos=END, generation=END))
     _, tokenizer = load(make(kind, tmp_path))
     learnt, others = ENDS[kind]
     names = lambda ids: set(tokenizer.convert_ids_to_tokens([*ids]))
@@ -174,7 +177,33 @@ def test_an_answer_ends_as_tools_end_it(kind, tmp_path, monkeypatch):
     assert tokens[-1] == tokenizer.eos_token_id
 
 
+def test_the_context_is_what_the_config_says():
+    assert models.context_length({"max_position_embeddings": 512, "vocab_size": 9}) == 512
+    assert models.context_length({"n_positions": None, "seq_length": 64}) == 64
+    assert models.context_length({}) > 1_000_000
+
+
 # ---- What it says and knows before it learns ---------------------------------------------------
+def test_everyday_and_known_prompts_may_be_ones_own(tmp_path):
+    """Those of the data go before those that ship; what a model knows, its own folder says best."""
+    data, model = tmp_path / "data", tmp_path / "model"
+    data.mkdir(), model.mkdir()
+
+    def asked():
+        everyday, known = dataset.load_everyday(str(data)), dataset.load_known(str(data), model)
+        return everyday[0].prompt, known[0].prompt
+
+    shipped = asked()
+    assert shipped == ("What is the capital of Spain?", "What is the capital of Portugal?")
+    for name in ("everyday", "known"):
+        (data / f"{name}.jsonl").write_text(json.dumps({"prompt": f"{name}?", "completion": "Me."}))
+    assert asked() == ("everyday?", "known?")
+    (model / "known.jsonl").write_text('{"prompt": "The model\'s?", "completion": "Its."}\n')
+    assert asked() == ("everyday?", "The model's?")
+    (data / "everyday.jsonl").write_text("")  # which says: rehearse nothing
+    assert dataset.load_everyday(str(data)) == []
+
+
 def test_everyday_answers_are_noted_with_what_else_was_likely(base):
     """For each token but those that all prompts begin with: the likeliest, and how likely each is."""
     model, tokenizer = base

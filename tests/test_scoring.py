@@ -84,7 +84,7 @@ def test_what_is_held_out_can_still_be_learnt():
     kept, exam = split(twice)
     assert len(exam) == 4  # of six that there could be
     assert {e.completion for e in exam} <= {e.completion for e in kept}
-    some = placed([("One?", "1."), ("One, please?", "1."), ("Two?", "2."), ("Three?", "3.")])
+    some = placed([("Two?", "2."), ("One?", "1."), ("One, please?", "1."), ("Three?", "3.")])
     kept, exam = split(some)
     assert [e.completion for e in exam] == ["1."]  # the one answer that has another wording
     labels = placed((f"Is {i} odd?", ["no", "yes"][i % 2]) for i in range(50))
@@ -185,7 +185,7 @@ def test_a_leak_is_an_answer_of_the_learners_that_is_new_here():
     assert found[0]["before"] == "Paris." and found[0]["now"] == "Tavistock Green."
 
 
-# ---- Almost the same ---------------------------------------------------------------------------
+# ---- The data are looked over ---------------------------------------------------------------------------
 @pytest.mark.parametrize(("changed", "found"), [(0, 1), (1, 1), (2, 0)])
 def test_four_fifths_alike_is_nearly_repeated(changed, found):
     """Word pairs: of a question of twenty words, each word that is another changes two."""
@@ -196,3 +196,12 @@ def test_four_fifths_alike_is_nearly_repeated(changed, found):
         example(" ".join(texts), "it is so", f"here:{n}") for n, texts in enumerate((asked, other))
     ]
     assert len([*findings.near_repetitions(pair)]) == found
+
+
+def test_an_example_may_have_as_many_tokens_as_fit():
+    examples = [example("Who?", "Me.", f"train.jsonl:{n}") for n in range(3)]
+    rows = {"train": [([1] * length, 2) for length in (9, 10, 11)]}
+    nothing = {"valid": [], "test": []}
+    data, fitting, said = findings.look_over({"train": examples} | nothing, rows | nothing, 10)
+    assert data["train"] == examples[:2] and [len(r[0]) for r in fitting["train"]] == [9, 10]
+    assert 'Left out, of over 10 tokens[/]: 1\n    train.jsonl:2: "Who?", 11 tokens' in said
