@@ -416,6 +416,20 @@ def test_the_seed_settles_the_order(train, everyday):
     assert losses != other_losses and lengths != other_lengths
 
 
+def test_the_seed_settles_where_adapters_begin_and_a_folder_is_one_runs(tmp_path, capsys):
+    """As main() begins; a second run in the same folder is refused."""
+    begins = []
+    for folder, seed in (("a", 3), ("b", 3), ("c", 4)):
+        machine.begin(tmp_path / folder, seed)
+        model, _, _ = fresh()
+        main.add_adapters(model, 1, "lora", main.LORA)
+        begins.append(weights(model))
+    assert same(begins[0], begins[1]) and not same(begins[0], begins[2])
+    with pytest.raises(SystemExit) as end:
+        machine.begin(tmp_path / "a", 3)
+    assert end.value.code == 2 and "another run is using it" in capsys.readouterr().err
+
+
 # ---- What is trained ---------------------------------------------------------------------------
 @pytest.mark.parametrize("kind", ["lora", "dora", "full"])
 @pytest.mark.parametrize(("number", "trained"), [(1, {3}), (3, {1, 2, 3}), (-1, {0, 1, 2, 3})])
