@@ -227,6 +227,20 @@ def test_held_out_loss_counts_tokens_and_whole_answers(base, encoded):
         assert share == pytest.approx(np.mean(likeliest)) and whole == 1
 
 
+def test_answers_that_begin_alike_count_whole():
+    """What all rows begin with is read once; but where that reaches into the answers, they count."""
+    begins = [3 + number % 90 for number in range(40)]
+    rows = [([*begins, *ends], 30) for ends in ([5, 6, 7], [8, 9, 10, 11], [12])]
+    model = with_adapters()
+    losses = [loss for row in rows for loss, _ in surprises(model, row)]
+    assert models.shared_prefix_length(model, rows) == 40 and len(losses) == 3 * 10 + 8
+    mean = pytest.approx(np.mean(losses), rel=1e-4)
+    assert main.held_out_loss(model, rows)[0] == mean
+    step, _ = main.make_step(model, iters=1, learning_rate=NO_STEP, shared=(40, 0))
+    (batch,) = main.batches(rows, 4, random.Random(0))
+    assert step(batch)[0] == mean
+
+
 def test_tokens_that_are_read_are_counted(encoded, train, everyday):
     """Those of the examples without padding; and those of the everyday prompts of each step."""
     one_pass = {"iters": 2, "steps_per_eval": 1, "learning_rate": NO_STEP}
@@ -234,8 +248,11 @@ def test_tokens_that_are_read_are_counted(encoded, train, everyday):
     lengths = [len(tokens) for tokens, _ in encoded(TAUGHT)]
     assert history[-1]["tokens"] == sum(lengths) > history[1]["tokens"] > history[0]["tokens"] == 0
     alike = everyday[:1] * 6
-    history, _ = train(rows={"everyday": alike}, rehearsed=3, **one_pass)
-    assert history[-1]["tokens"] == sum(lengths) + 2 * 3 * len(alike[0][0])
+    rehearsing, _ = train(rows={"everyday": alike}, rehearsed=3, **one_pass)
+    assert rehearsing[-1]["tokens"] == sum(lengths) + 2 * 3 * len(alike[0][0])
+    # That they all begin alike, and so are read but once, is no matter to the examples.
+    losses, others = ([check["loss"] for check in h[1:]] for h in (history, rehearsing))
+    assert losses == pytest.approx(others, rel=1e-4)
 
 
 # ---- A step ------------------------------------------------------------------------------------
