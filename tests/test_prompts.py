@@ -6,6 +6,7 @@ import time
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from models import BOS, END, EOT, KINDS, LLAMA, make, named
 
 import main
@@ -175,6 +176,16 @@ def test_an_answer_ends_as_tools_end_it(kind, tmp_path, monkeypatch):
     assert names(tokenizer.eos_token_ids) == {learnt, *others}
     tokens, _ = main.encode(tokenizer, example("Who?", "Me."))
     assert tokens[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.skipif(mx.default_device() != mx.Device(mx.cpu), reason="a GPU takes half precision")
+def test_a_processor_computes_in_float32(tmp_path):
+    """Which it multiplies fast, whatever the file has."""
+    folder = make("llama", tmp_path)
+    stored = mx.load(str(folder / "model.safetensors")).values()
+    assert {array.dtype for array in stored} == {mx.bfloat16}
+    model, _ = load(folder)
+    assert {array.dtype for _, array in tree_flatten(model.parameters())} == {mx.float32}
 
 
 def test_the_context_is_what_the_config_says():

@@ -205,3 +205,16 @@ def test_an_example_may_have_as_many_tokens_as_fit():
     data, fitting, said = findings.look_over({"train": examples} | nothing, rows | nothing, 10)
     assert data["train"] == examples[:2] and [len(r[0]) for r in fitting["train"]] == [9, 10]
     assert 'Left out, of over 10 tokens[/]: 1\n    train.jsonl:2: "Who?", 11 tokens' in said
+
+
+@pytest.mark.parametrize(("one", "other", "found"), [("heron", "egret", 1), ("Heron", "Egret", 0)])
+def test_what_differs_in_a_name_is_not_repeated(one, other, found):
+    """However much is alike: of many products, each is asked for in the same words."""
+    asked = "if it rains all day long, how far from the gate may the {} be left outside by us?"
+    pair = [example(asked.format(n), "as far as it is dry", f"here:{n}") for n in (one, other)]
+    assert len([*findings.near_repetitions(pair)]) == found
+
+
+def test_texts_are_no_answers_to_one_question():
+    texts = [dataset.Example("", [], text, f"here:{n}") for n, text in enumerate(("Sea.", "Sky."))]
+    assert findings.check_data({"train": texts, "valid": texts[:1], "test": texts[1:]}) == {}
