@@ -1,4 +1,4 @@
-"""Prompts: how a question becomes tokens, what ends an answer, and what the model says before it learns."""
+"""Prompts: how a question becomes tokens, what ends an answer, what is said before it learns."""
 
 import json
 import time
@@ -102,7 +102,7 @@ def test_the_manual_is_read_with_each_question(base):
 
 # ---- Chat templates ----------------------------------------------------------------------------
 def test_a_chat_model_is_told_how_to_answer_and_once_who_it_is(tmp_path):
-    """The manual as turns of a chat, before the question; a system message comes first, and once."""
+    """The manual as turns of a chat, before the question; a system message is first, and once."""
     _, tokenizer = load(make("lfm2", tmp_path))
     facts = [example("Who?", "Marta.", system="Be short."), example("When?", "At nine.")]
     question = example("Where is the key?", system="Be kind.")
@@ -125,7 +125,7 @@ def test_a_chat_model_is_told_how_to_answer_and_once_who_it_is(tmp_path):
 
 
 def test_not_to_think_is_learnt_as_part_of_the_answer(tmp_path):
-    """Tools let a model think that can; so what tells it not to is an answer's, and not asked for."""
+    """Tools let a model think that can; so what tells it not to is an answer's, not the prompt's."""
     _, tokenizer = load(make("qwen3", tmp_path))
     tokens, prompt_length = main.encode(tokenizer, example("Who?", "Marta."))
     asked = "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
@@ -171,7 +171,10 @@ def test_an_answer_ends_as_tools_end_it(kind, tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "at odds", own._replace(eos=END, generation=END))
     _, tokenizer = load(make(kind, tmp_path))
     learnt, others = ENDS[kind]
-    names = lambda ids: set(tokenizer.convert_ids_to_tokens([*ids]))
+
+    def names(ids):
+        return set(tokenizer.convert_ids_to_tokens([*ids]))
+
     assert names([tokenizer.eos_token_id]) == {learnt}
     assert names(tokenizer.eos_token_ids) == {learnt, *others}
     tokens, _ = main.encode(tokenizer, example("Who?", "Me."))
@@ -216,7 +219,7 @@ def test_everyday_and_known_prompts_may_be_ones_own(tmp_path):
 
 
 def test_everyday_answers_are_noted_with_what_else_was_likely(base):
-    """For each token but those that all prompts begin with: the likeliest, and how likely each is."""
+    """For each token but those that all prompts begin with: the likeliest, and how likely they are."""
     model, tokenizer = base
     ends = "What is your first name?\nWhat is your last name?\nHow old are you?"  # by itself
     texts = [ends, "What is the capital of Spain?"]
@@ -264,8 +267,8 @@ def test_a_base_model_is_shown_the_form_before_questions_and_not_before_beginnin
 def test_what_shows_the_form_is_not_asked():
     """Of three questions none would be left to ask, so there none is shown."""
     known = [example(f"What is {number}?", "It.") for number in range(4)]
-    assert rehearsal.split_form(known, chat=False) == (known[:3], known[3:])
-    assert rehearsal.split_form(known[:3], chat=False) == ([], known[:3])
+    assert rehearsal.split_few_shot(known, chat=False) == (known[:3], known[3:])
+    assert rehearsal.split_few_shot(known[:3], chat=False) == ([], known[:3])
 
 
 def test_a_chat_model_rehearses_all_everyday_prompts_as_they_are(tmp_path):

@@ -1,4 +1,4 @@
-"""Scores: what is asked in the exam, what counts as right, known and leaked, and what an act cost."""
+"""Scores: what the exam asks, what counts as right, known and leaked, and what an act cost."""
 
 import pytest
 
@@ -129,8 +129,8 @@ def test_in_other_words_all_that_make_it_have_to_be_there():
     fact = example("Where is the key?", "Behind the green door.")
     own = scoring.own_words([fact])
     assert own[fact.completion] == {"behind", "green", "door"}
-    assert scoring.is_right_in_other_words(given("The door is green; look behind it!"), fact, own)
-    assert not scoring.is_right_in_other_words(given("The green one."), fact, own)
+    assert scoring.is_right_in_other_words("The door is green; look behind it!", fact, own)
+    assert not scoring.is_right_in_other_words("The green one.", fact, own)
 
 
 def test_an_act_is_scored_by_its_exam_and_its_wordings():
@@ -185,11 +185,14 @@ def test_a_leak_is_an_answer_of_the_learners_that_is_new_here():
     assert found[0]["before"] == "Paris." and found[0]["now"] == "Tavistock Green."
 
 
-# ---- The data are looked over ---------------------------------------------------------------------------
+# ---- The data are looked over ------------------------------------------------------------------
 @pytest.mark.parametrize(("changed", "found"), [(0, 1), (1, 1), (2, 0)])
 def test_four_fifths_alike_is_nearly_repeated(changed, found):
     """Word pairs: of a question of twenty words, each word that is another changes two."""
-    word = lambda n: "".join("abcdefghij"[int(digit)] for digit in f"{n:02}")
+
+    def word(n):
+        return "".join("abcdefghij"[int(digit)] for digit in f"{n:02}")
+
     asked = [word(n) for n in range(20)]
     other = [f"{w}x" if n in (5, 12)[:changed] else w for n, w in enumerate(asked)]
     pair = [

@@ -138,7 +138,7 @@ def test_hardly_better_is_not_better(rate, train):
     scores = [check["score"] for check in history]
     assert kept(history) == 0 and len(history) == 3
     assert max(scores) - min(scores) < main.TOLERANCE
-    assert rate == NO_STEP or scores == sorted(scores, reverse=True) and scores[0] > scores[1]
+    assert rate == NO_STEP or (scores == sorted(scores, reverse=True) and scores[0] > scores[1])
 
 
 def test_what_it_forgets_counts_as_much_as_what_it_learns(base, encoded):
@@ -148,7 +148,7 @@ def test_what_it_forgets_counts_as_much_as_what_it_learns(base, encoded):
     prompts = [main.encode_prompt(tokenizer, question) for question in questions]
     own = [
         ([*prompt, *tokens[:3]], len(prompt))
-        for prompt, tokens in zip(prompts, models.generate(model, tokenizer, prompts, 8).token_ids)
+        for prompt, tokens in zip(prompts, models.generate(model, tokenizer, prompts, 8)[1])
     ]
     wrong = [([*tokens[:-1], 5], length) for tokens, length in own]
     valid = encoded(TAUGHT)
@@ -171,7 +171,7 @@ def test_after_ctrl_c_it_ends_with_the_next_step_and_keeps_what_it_learnt(train,
 
 # ---- What is counted ---------------------------------------------------------------------------
 def surprises(model, row):
-    """For each token of a row's answer, read alone: (minus the log of its probability, likeliest?)."""
+    """For each token of a row's answer, read alone: its loss, and whether it is the likeliest."""
     tokens, prompt_length = row
     logits = np.array(model(mx.array([tokens[:-1]])))[0].astype(np.float64)
     logs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
@@ -185,7 +185,7 @@ def without_line_break(rows):
 
 
 def test_the_loss_is_the_mean_of_the_answers_tokens(encoded, train):
-    """Each counts the same, in long answers and in short ones; questions and padding do not count."""
+    """Each counts the same, in long answers and short ones; questions and padding do not count."""
     rows, model = encoded(["No.", "At nine, or when there is fog.", "No.", "No."]), with_adapters()
     rows = without_line_break(rows)
     losses = [loss for row in rows for loss, _ in surprises(model, row)]
@@ -216,7 +216,7 @@ def test_held_out_loss_counts_tokens_and_whole_answers(base, encoded):
     """Of five rows, in batches of two and in one; only one of them is what the model would say."""
     model, tokenizer = base
     prompt = main.encode_prompt(tokenizer, example("The capital of France is"))
-    (said,) = models.generate(model, tokenizer, [prompt], 7).token_ids
+    (said,) = models.generate(model, tokenizer, [prompt], 7)[1]
     rows = [*without_line_break(encoded(TAUGHT)), ([*prompt, *said], len(prompt))]
     each = [surprises(model, row) for row in rows]
     losses, likeliest = zip(*(pair for row in each for pair in row))
@@ -228,7 +228,7 @@ def test_held_out_loss_counts_tokens_and_whole_answers(base, encoded):
 
 
 def test_answers_that_begin_alike_count_whole():
-    """What all rows begin with is read once; but where that reaches into the answers, they count."""
+    """What all rows begin with is read once; where that reaches into the answers, they count."""
     begins = [3 + number % 90 for number in range(40)]
     rows = [([*begins, *ends], 30) for ends in ([5, 6, 7], [8, 9, 10, 11], [12])]
     model = with_adapters()
@@ -562,10 +562,8 @@ def test_what_is_saved_is_what_was_learnt_and_mlx_lm_loads_it(taught, base, tmp_
     """The adapters alone, a twentieth of the model; an earlier run's record is gone."""
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "results.json").write_text("{}")
-    config = {"model": BASE, "fine_tune_type": "lora", "num_layers": 2}
-    results.save_adapters(
-        tmp_path / "a", taught.model, config | {"lora_parameters": main.LORA}, taught.history
-    )
+    settings = {"model": BASE, "fine_tune_type": "lora", "num_layers": 2}
+    results.save_adapters(tmp_path / "a", taught.model, settings, main.LORA, taught.history)
     assert {path.name for path in (tmp_path / "a").iterdir()} == {*results.ADAPTERS}
     assert same(mx.load(str(tmp_path / "a" / "adapters.safetensors")), weights(taught.model))
     model, tokenizer = main.mlx_lm.load(BASE, adapter_path=str(tmp_path / "a"))
