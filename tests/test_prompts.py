@@ -125,7 +125,7 @@ def test_a_chat_model_is_told_how_to_answer_and_once_who_it_is(tmp_path):
 
 
 def test_not_to_think_is_learnt_as_part_of_the_answer(tmp_path):
-    """Tools let a model think that can; so what tells it not to is an answer's, not the prompt's."""
+    """Tools let a model think that can; what tells it not to is the answer's, not the prompt's."""
     _, tokenizer = load(make("qwen3", tmp_path))
     tokens, prompt_length = main.encode(tokenizer, example("Who?", "Marta."))
     asked = "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
@@ -219,7 +219,7 @@ def test_everyday_and_known_prompts_may_be_ones_own(tmp_path):
 
 
 def test_everyday_answers_are_noted_with_what_else_was_likely(base):
-    """For each token but those that all prompts begin with: the likeliest, and how likely they are."""
+    """For each token but those that all prompts begin with: the likeliest, and how likely."""
     model, tokenizer = base
     ends = "What is your first name?\nWhat is your last name?\nHow old are you?"  # by itself
     texts = [ends, "What is the capital of Spain?"]
