@@ -338,7 +338,7 @@ def rate_for(recipe: Recipe, width: int, fine_tune_type: str) -> float:
 
 
 def warm_up_and_fade(learning_rate: float, iters: int) -> Callable[[mx.array], mx.array]:
-    """The learning rate by step: rises over a tenth of the steps, then falls as a cosine to 0."""
+    """The learning rate by step: rises over a tenth of the steps, then falls as a cosine."""
     warmup = max(iters // 10, 1)
     schedule = {"name": "cosine_decay", "arguments": [learning_rate, max(iters - warmup, 1)]}
     return build_schedule(schedule | {"warmup": warmup, "warmup_init": learning_rate / warmup})
@@ -443,7 +443,7 @@ def train(
             continue
         loss = fmean(losses) if losses else None
         check: Check = {"step": step, "loss": loss, "tokens": tokens_read}
-        check |= progress(model, rows, batch_size) | look()
+        check |= look() | progress(model, rows, batch_size)
         if check["score"] is None:
             check["score"] = -step  # nothing says which is best: the last
         machine.stop_if_not_finite(check["valid"] or 0.0, "loss of valid", step)
@@ -593,7 +593,7 @@ def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict
     examined, own = answers[:exam], scoring.own_words(questions[:exam])
     right = sum(map(is_right, examined, questions))
     right_or_wordy = sum(
-        is_right(given, example) or scoring.is_right_in_other_words(given.text, example, own)
+        scoring.is_right_in_other_words(given.text, example, own)
         for given, example in zip(examined, questions)
     )
     same = sum(max(counts.values()) for counts in given_for.values())

@@ -36,7 +36,8 @@ def choose_end_token(tokenizer: TokenizerWrapper, name: str) -> None:
         with suppress(Exception):  # some want more than that, and will say so later
             text = tokenizer.apply_chat_template(turn, tokenize=False).rpartition("!")[2]
             tail = tokenizer.encode(text, add_special_tokens=False)
-    ends = [token for token in tail if token in tokenizer.all_special_ids][:1]
+    special = {i for i, token in tokenizer.added_tokens_decoder.items() if token.special}
+    ends = [token for token in tail if token in special][:1]
     learnt = [t for t in [*ends, tokenizer.eos_token_id] if t in tokenizer.eos_token_ids]
     if not tokenizer.eos_token_ids:
         stop(f"--model {name}: its tokenizer has no end of text, so it could never stop")

@@ -52,7 +52,7 @@ def compare_known(
 
     A leak is an answer of the learner's to a question that is not hers.
     """
-    answers = [own for own in own_words([e for e in train if e.prompt]).values() if own]
+    answers = own_words([e for e in train if e.prompt]).values()
     compared = []
     for example, old, new in zip(known, before, now):
         new_words = {*words(new)} - {*words(f"{old} {example.prompt} {example.completion}")}

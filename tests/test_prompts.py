@@ -157,6 +157,9 @@ ENDS = {  # kind: (what is learnt as an answer's end, what else an answer ends a
     "qwen3": ("<|im_end|>", {"<|endoftext|>"}),
     "mistral": ("</s>", set()),
     "gpt_neox": ("<|endoftext|>", {"<|padding|>"}),
+    # Of these, the tokenizer does not name what ends a turn as one of its special tokens.
+    "gemma3_text": ("<end_of_turn>", {"<eos>"}),
+    "phi3": ("<|end|>", {"<|endoftext|>", "<|assistant|>"}),
     # The template ends a turn with another token than a text's; mlx-lm's tools stop at both.
     "of its own": ("<|eot_id|>", {"<|end_of_text|>", "<|eom_id|>"}),
     # They would not stop at it.
