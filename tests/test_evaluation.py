@@ -94,6 +94,7 @@ def test_intervals_are_wilsons(record):
             assert distance == pytest.approx(1.96 * (bound * (1 - bound) / 12) ** 0.5, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_manual_that_does_not_hold_all_answers_says_so(tmp_path):
     pairs = [(f"What is in box {i}?", f"In box {i} there is a number {i * 7}.") for i in range(500)]
     folder = write_data(tmp_path / "data", train=pairs[:490], test=pairs[490:])
@@ -196,6 +197,7 @@ def test_the_loss_of_the_base_model_is_the_models_own(record):
     assert record["loss before"]["test"] == pytest.approx(fmean(surprises), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_another_model_is_measured_on_plain_english(tmp_path):
     """A model whose folder has no text of its own kind."""
     shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")

@@ -3,6 +3,7 @@
 import random
 import time
 
+import pytest
 from conftest import ROOT, Run, write_data
 
 from lesson import dataset, findings
@@ -58,6 +59,7 @@ def test_each_planted_fault_is_found_at_its_line(tmp_path):
     assert said.replace(f"{folder}/", "").strip() == FOUND.strip()
 
 
+@pytest.mark.slow
 def test_at_most_ten_of_a_kind_are_shown(tmp_path):
     train = [(f"Who has key {i}?", f"Key {i} is with the porter, definately.") for i in range(14)]
     folder = write_data(tmp_path / "data", train=train, test=CLEAN)

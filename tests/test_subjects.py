@@ -76,6 +76,7 @@ def test_an_answer_of_several_lines_counts_as_one(tmp_path):
     assert "right  0" in steps[0] and "right  1" in steps[-1]
 
 
+@pytest.mark.slow
 def test_without_test_data_labels_are_examined_too(tmp_path):
     """Where few answers recur, as in a classification, a fifth of the examples is held out."""
     pairs = [(f"Is the number {i} odd?", "yes" if i % 2 else "no") for i in range(50)]
