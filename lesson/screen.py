@@ -136,9 +136,9 @@ def plot(history: list[Check], question: str, path: Path) -> None:
 
     `history`: for each check step, loss and valid (nats a token, or None), right, of, and answer.
     """
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
     from matplotlib.figure import Figure  # only now, for it takes a while
 
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it may write is no matter
     figure = Figure(figsize=(9, 6), dpi=120, layout="constrained")
     heights = (3, 1) if history[0]["of"] else (1,)
     rows = figure.subplots(len(heights), sharex=True, squeeze=False, height_ratios=heights)

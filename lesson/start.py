@@ -26,8 +26,6 @@ def launched_rank() -> int | None:
 def set_up_libraries() -> None:
     """Makes the libraries' settings, which they read when they are imported."""
     os.environ.update(SETTINGS)
-    if not sys.stderr.isatty():
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def start(first_line: str) -> None:
@@ -40,3 +38,5 @@ def start(first_line: str) -> None:
         with suppress(OSError):  # if nobody reads, that is noticed at the next line
             print(first_line, flush=True)
     set_up_libraries()
+    if not sys.stderr.isatty():  # in a file, how far a download is would only be noise
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
