@@ -216,7 +216,7 @@ def one_differs(tmp_path, kind):
     options[kind != "no data on the first"][-1] = tmp_path / "other"
     if kind == "a folder of another program":  # it is the first that saves
         (tmp_path / "a").mkdir()
-        (tmp_path / "a" / "notes.txt").write_text("mine")
+        (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "LORA"}')
     elif kind.startswith("no data"):
         (tmp_path / "other" / "train.jsonl").unlink()
     elif kind == "other data":
@@ -233,7 +233,7 @@ def one_differs(tmp_path, kind):
     [
         ("no data on the first", "other/train.jsonl: no such file"),
         ("no data on the second", "other/train.jsonl: no such file"),
-        ("a folder of another program", "holds notes.txt, which is not of this program"),
+        ("a folder of another program", "holds adapter_config.json, which is not of this program"),
         ("other data", "process 1 has other data, options or model than the first"),
         ("other options", "process 1 has other data, options or model than the first"),
     ],
