@@ -425,7 +425,7 @@ class Table:
         self.rows.append(f"{what:38}{here:>14}{other:>16}  {ratio}")
 
     def lesson(self) -> None:
-        """Bar 1."""
+        """The whole lesson: seconds to the first words, the first answer and the end; memory."""
         if "lesson" in self.results:
             for figure, bar in {"first words": 1, "first answer": 4, "end": 15}.items():
                 seconds = f"{self.of('lesson', figure):.2f} s"
@@ -433,7 +433,7 @@ class Table:
             self.add("lesson: memory", f"{self.of('lesson', 'MB'):.0f} MB", ratio="bar 600 MB")
 
     def training(self) -> None:
-        """Bar 2."""
+        """The training, beside mlx_lm.lora: examples a second, and the loss of valid."""
         for what, bar in {"shipped": 2, "mixed": 1.5, "135 M": 1}.items():
             if f"ours {what}" in self.results:
                 for figure in ("examples a second", "loss of valid"):
@@ -444,7 +444,7 @@ class Table:
                     bar = "at most 1"
 
     def peft(self) -> None:
-        """Bar 3."""
+        """The whole process, beside PEFT and PyTorch."""
         if {"lesson", "peft"} <= self.results.keys():
             ratio = f"{self.ratio(('peft', 'process'), ('lesson', 'end')):.2f} x (bar 1)"
             both = [f"{self.of('lesson', 'end'):.1f} s", f"{self.of('peft', 'process'):.1f} s"]
@@ -453,7 +453,7 @@ class Table:
             self.add("memory, PEFT", *both)
 
     def limit(self) -> None:
-        """Bar 4."""
+        """A step, over what its products of matrices alone would take."""
         for what, bar in {"3 M": 4, "135 M": 2.2}.items():
             if (name := f"limit {what}") in self.results:
                 rate = f"at {self.of(name, 'GFLOP/s'):.0f} GFLOP/s"
@@ -461,7 +461,7 @@ class Table:
                 self.add(f"step over limit, {what}", over, rate, f"bar {bar}")
 
     def growth(self) -> None:
-        """Bar 5: time and memory against examples; time against parameters, and a straight line."""
+        """Time and memory against examples; time against parameters, and a straight line."""
         if "growth 10" not in self.results:
             return
         for name in (name for name in self.results if name.startswith("growth ")):
