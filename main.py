@@ -531,7 +531,7 @@ def fine_tune(
     add_adapters(model, num_layers, fine_tune_type, lora)
     longest = sorted(len(tokens) for tokens, _ in rows["train"])[-settings["batch_size"] :]
     sizes = (len(longest), longest[-1], grad_checkpoint)
-    screen.show_memory(*machine.memory_needed(model, config, *sizes))
+    screen.show_memory(*models.memory_needed(model, config, *sizes))
     if grad_checkpoint:
         models.use_grad_checkpoint(model)
     if resume_adapter_file:

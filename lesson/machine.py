@@ -176,9 +176,8 @@ def check_all_have_the_same(model: nn.Module, rows: list, settings: dict) -> Non
 
     The adapters begin as the mean of all: the same to the last bit, on different machines too.
     """
-    same = {name: value for name, value in settings.items() if not isinstance(value, Path)}
-    same |= {"model": sum(a.size for a in dict(tree_flatten(model.parameters())).values())}
-    same |= {"rows": rows}
+    parameters = sum(a.size for a in dict(tree_flatten(model.parameters())).values())
+    same = settings | {"model": parameters, "rows": rows}
     digest = int(sha256(json.dumps(same).encode()).hexdigest()[:7], 16)
     digests: Any = mx.distributed.all_gather(mx.array([digest]), group=group()).tolist()
     first, *others = digests
@@ -237,26 +236,3 @@ def available_memory() -> float:
     names = ("max_recommended_working_set_size", "total_memory", "memory_size")
     of_gpu = next((info[name] for name in names if info.get(name)), None)
     return float(of_gpu or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-
-
-def memory_needed(
-    model: nn.Module, config: dict, batch_size: int, length: int, grad_checkpoint: bool
-) -> tuple[float, float]:
-    """(bytes of the model, bytes that a step of training takes on batch_size x length tokens).
-
-    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far);
-    and for each token what goes in and out of every matrix, the attention's scores, and three
-    copies of the logits. The factors are fitted to measurements; tests/test_models.py compares.
-    """
-    arrays = dict(tree_flatten(model.parameters()))
-    trained = dict(tree_flatten(model.trainable_parameters()))
-    size = next(a.dtype.size for a in arrays.values() if mx.issubdtype(a.dtype, mx.floating))
-    experts = config.get("num_experts_per_tok") or 1  # of a mixture, whose matrices are stacked
-    matrices = [a for a in trained.values() if a.ndim > 1]
-    numbers = sum(sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in matrices)
-    heads = config.get("num_attention_heads") or 16
-    layers = len({re.sub(r"(layers\.\d+).*", r"\1", name) for name in trained})
-    kept = (0.6 if grad_checkpoint else 1.25) * size * (numbers + 2.4 * heads * layers * length)
-    step = 5 * sum(a.nbytes for a in trained.values())
-    step += batch_size * length * (kept + 3 * 4 * config["vocab_size"])
-    return sum(a.nbytes for name, a in arrays.items() if name not in trained), step

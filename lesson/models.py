@@ -1,4 +1,4 @@
-"""What differs from model to model: how it is found, where an answer ends, how it is read fast."""
+"""What differs from model to model: where it is, how an answer ends, the memory, fast reading."""
 
 import os
 import re
@@ -9,6 +9,7 @@ from pathlib import Path
 import mlx.core as mx
 import mlx_lm
 from mlx import nn
+from mlx.utils import tree_flatten
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.trainer import grad_checkpoint
@@ -78,6 +79,29 @@ def embedding_shape(model: nn.Module) -> tuple[int, int]:
         return table.num_embeddings, table.dims
     vocabulary, width = table.weight.shape
     return vocabulary, width
+
+
+def memory_needed(
+    model: nn.Module, config: dict, batch_size: int, length: int, grad_checkpoint: bool
+) -> tuple[float, float]:
+    """(bytes of the model, bytes that a step of training takes on batch_size x length tokens).
+
+    A step: five times what is trained (itself, its gradient, Adam's two means, the best so far);
+    and for each token what goes in and out of every matrix, the attention's scores, and three
+    copies of the logits. The factors are fitted to measurements; tests/test_models.py compares.
+    """
+    arrays = dict(tree_flatten(model.parameters()))
+    trained = dict(tree_flatten(model.trainable_parameters()))
+    size = next(a.dtype.size for a in arrays.values() if mx.issubdtype(a.dtype, mx.floating))
+    experts = config.get("num_experts_per_tok") or 1  # of a mixture, whose matrices are stacked
+    matrices = [a for a in trained.values() if a.ndim > 1]
+    numbers = sum(sum(a.shape[-2:]) * experts ** (a.ndim - 2) for a in matrices)
+    heads = config.get("num_attention_heads") or 16
+    layers = len({re.sub(r"(layers\.\d+).*", r"\1", name) for name in trained})
+    kept = (0.6 if grad_checkpoint else 1.25) * size * (numbers + 2.4 * heads * layers * length)
+    step = 5 * sum(a.nbytes for a in trained.values())
+    step += batch_size * length * (kept + 3 * 4 * embedding_shape(model)[0])
+    return sum(a.nbytes for name, a in arrays.items() if name not in trained), step
 
 
 def use_grad_checkpoint(model: nn.Module) -> None:

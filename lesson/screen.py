@@ -277,11 +277,7 @@ def what_next(
     args: Namespace, tokenizer: TokenizerWrapper, exam: list[Example], max_tokens: int
 ) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
-    program = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0])]
-    again = [*program, *sys.argv[1:]]
-    judge = [*program, "--judge"]
-    if "--adapter-path" in " ".join(sys.argv):
-        judge += ["--adapter-path", str(args.adapter_path)]
+    again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", "smollm2"]
     given = [word for word in again if word not in ("--adapter-path", str(args.adapter_path))]
     go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
@@ -290,7 +286,7 @@ def what_next(
         if machine.interrupted.is_set()
         else [],
         "Ask it again": ask_again(args, tokenizer, exam, max_tokens),
-        "Judge the answers yourself": judge,
+        "Judge the answers yourself": [*again, "--judge"],
         f"Teach it something else (first edit what is in {args.data})": again,
         "Teach a real LLM, of 270 MB": [*given, *real] if "--model" not in again else [],
     }

@@ -5,7 +5,7 @@ python3 more/choose.py
 
 Nothing is downloaded: MLX makes arrays only when they are needed, so even a large model can be
 built from its shape and measured, and costs nothing. For memory see memory_needed() in
-lesson/machine.py: as on Apple's GPU, in bfloat16 or 4 bits, with main.py's defaults (LoRA of rank
+lesson/models.py: as on Apple's GPU, in bfloat16 or 4 bits, with main.py's defaults (LoRA of rank
 16 on at most 16 layers, 4 examples in a step).
 """
 
@@ -23,7 +23,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 from mlx_lm.utils import get_total_parameters
 
 import main
-from lesson.machine import memory_needed
+from lesson.models import memory_needed
 
 # name, base or chat, bits, architecture; width, inner width, layers, heads, their keys', vocabulary
 MODELS = [

@@ -79,12 +79,12 @@ def look_into(model_name: str, options: Namespace) -> tuple:
 
 
 def measure(
-    model_name: str, mind: tuple, subject: str, seed: int, options: Namespace, made_in: Path
+    model_name: str, noted: tuple, subject: str, seed: int, options: Namespace, made_in: Path
 ) -> dict:
     """One line of the table: a training with that seed, and what came of it."""
     mx.random.seed(seed)
     data = dataset.load_data(write_subject(subject, options.ask, made_in), model_name)
-    few_shot, known, knew, rows_to_keep = mind
+    few_shot, known, knew, rows_to_keep = noted
     model, tokenizer, config = main.load_model(model_name)
     exam, _ = main.choose_exam(data)
     rows = {
@@ -111,7 +111,7 @@ def measure(
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 40)
     figures = main.evaluate(exam, len(exam), ask(exam))
     now, _ = main.recall(model, tokenizer, known, few_shot)
-    still = scoring.compare_known(known, knew, now, data["train"])
+    compared = scoring.compare_known(known, knew, now, data["train"])
     return {
         "model": Path(model_name).name,
         "subject": subject,
@@ -124,12 +124,12 @@ def measure(
         "right": figures["right answers"],
         "wordy": figures["right or wordy"],
         "of": len(exam),
-        "knew": sum(k["knew"] for k in still),
-        "still": sum(k["knew"] and k["knows"] for k in still),
-        "leaks": sum(k["leak"] for k in still),
+        "knew": sum(k["knew"] for k in compared),
+        "still": sum(k["knew"] and k["knows"] for k in compared),
+        "leaks": sum(k["leak"] for k in compared),
         "general": f"{math.exp(main.held_out_loss(model, rows['general'])[0] - general):.2f}",
         "seconds": f"{seconds:.0f}",
-        "lost": "; ".join(k["question"] for k in still if k["knew"] and not k["knows"]),
+        "lost": "; ".join(k["question"] for k in compared if k["knew"] and not k["knows"]),
     }
 
 
@@ -151,11 +151,11 @@ if __name__ == "__main__":
     options = parser.parse_args()
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")
-    mind = look_into(options.model, options)
+    noted = look_into(options.model, options)
     for subject in options.subjects:
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-                line = measure(options.model, mind, subject, seed, options, Path(folder))
+                line = measure(options.model, noted, subject, seed, options, Path(folder))
             text = "\t".join(str(line[column]) for column in COLUMNS.split())
             print(text, flush=True)
             with options.out.open("a") as file:

@@ -160,6 +160,7 @@ def schedule(rate: float, steps: int) -> Callable[[mx.array], mx.array]:
     """The learning rate by step: 100 steps of warm-up, constant, then down to 2 % in a line."""
 
     def rate_at(step: mx.array) -> mx.array:
+        """The learning rate of one step."""
         warm_up = mx.minimum(step / 100, 1.0)
         decay = mx.maximum((steps - step) / (0.55 * steps), 0.02)
         return rate * mx.minimum(warm_up, decay)

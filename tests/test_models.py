@@ -23,7 +23,7 @@ from mlx_lm.models import gpt2, llama
 from models import KINDS, make
 
 import main
-from lesson import dataset, machine, models, screen
+from lesson import dataset, models, screen
 
 FACTS = {
     "Who keeps the lighthouse?": "Old Marta does.",
@@ -304,7 +304,7 @@ def measure(settings, kind, batch, length, checkpoint):
         main.linear_to_lora_layers(model, -1, main.LORA)
     if checkpoint:
         models.use_grad_checkpoint(model)
-    foreseen = sum(machine.memory_needed(model, config, batch, length, checkpoint))
+    foreseen = sum(models.memory_needed(model, config, batch, length, checkpoint))
     rng = random.Random(0)
     rows = [([rng.randrange(1000) for _ in range(length)], length // 2) for _ in range(batch)]
     step, _ = main.make_step(model, iters=2, learning_rate=1e-4)
@@ -317,11 +317,12 @@ def measure(settings, kind, batch, length, checkpoint):
 def test_the_memory_that_it_takes_is_said_and_how_to_take_less():
     """Of little data; and of 3,000 long examples in one batch, which is more than there is."""
     model, _, config = main.load_model(str(BASE))
+    del config["vocab_size"]  # as some configs lack it, of which the model's own default holds
     model.freeze()
     main.linear_to_lora_layers(model, -1, main.LORA)
     said = []
     for number, length in ((8, 20), (3000, 500)):
-        needed = machine.memory_needed(model, config, number, length, grad_checkpoint=False)
+        needed = models.memory_needed(model, config, number, length, grad_checkpoint=False)
         with screen.console.capture() as shown:
             screen.show_memory(*needed)
         said.append(shown.get())

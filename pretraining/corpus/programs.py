@@ -8,9 +8,11 @@ def program(rng: Rng) -> str:
     """One to three snippets in Python, JSON, shell, HTML, JavaScript, Markdown, SQL."""
 
     def word() -> str:
+        """A name of a variable, a file, a table."""
         return made_up(rng) if rng.random() < 0.5 else rng.choice(NOUNS)
 
     def n() -> int:
+        """A number below 100."""
         return rng.randrange(100)
 
     a, b, c = word(), word(), word()  # the names that a snippet uses more than once
