@@ -9,11 +9,10 @@ from lesson.start import start
 if __name__ == "__main__":
     start(__doc__.partition("\n")[0])  # before the libraries are loaded, which takes two seconds
 
-import argparse
 import math
-import os
 import random
 import time
+from argparse import Namespace
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -24,42 +23,24 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
-import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
-from mlx_lm.utils import get_total_parameters
 
-from lesson import machine, models, options, rehearsal, results, scoring, screen
+from lesson import judging, machine, models, options, recipes, rehearsal, saving, scoring, screen
 from lesson.dataset import FORMAT, Example, Row, load_data, load_everyday, load_known, words
 from lesson.findings import look_over
 from lesson.machine import Batch
-from lesson.rehearsal import NotedRow
+from lesson.models import NOTHING, Skipped
+from lesson.rehearsal import Rehearsal
 from lesson.screen import Check, chapter, console, show
 
-HERE = Path(__file__).resolve().parent
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
 MAX_MANUAL = 4096  # tokens of the manual in the prompt, whose reading takes time
 MIN_QUESTIONS = 24  # that are asked of each act, if the data have as many wordings
 TOLERANCE = 0.01  # a check has to be better by more than this to be kept instead
 INSTRUCTION = "Answer each question in the same way and with the same words as the answers here."
-
-
-class Recipe(NamedTuple):
-    """How to train a kind of model."""
-
-    rate_by_width: float  # the learning rate times the model's width
-    examples: int  # seen in all, each several times
-    rehearsed: int  # everyday prompts in each step
-    rehearsal_weight: float  # of their loss, beside that of the learner's examples
-
-
-RECIPES = {  # chosen by what was tried: more/recipe.tsv
-    "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
-    "base": Recipe(0.3, 240, 4, 4.0),
-    "chat": Recipe(0.42, 240, 2, 4.0),
-}
 
 
 class Answer(NamedTuple):
@@ -150,24 +131,6 @@ def endless_batches(rows: list[Row], batch_size: int, rng: random.Random) -> Ite
 
 
 # ---- Base model --------------------------------------------------------------------------------
-def load_model(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
-    """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
-    models.check_name(name)
-    with machine.errors_in_one_line(f"--model {name}"):
-        # A model's own programs are not run.
-        safely = {"trust_remote_code": False}
-        loaded = mlx_lm.load(name, safely, return_config=True)
-        model, tokenizer, config = loaded  # type: ignore[misc]  # three, by return_config
-    on_gpu = mx.default_device() != mx.Device(mx.cpu)
-    if not on_gpu:
-        model.set_dtype(mx.float32)  # which is what a processor multiplies fast
-    models.check_can_be_asked(model, name)
-    models.choose_end_token(tokenizer, name)
-    bits = config.get("quantization", {}).get("bits")
-    screen.describe_model(name, get_total_parameters(model), bits, on_gpu)
-    return model, tokenizer, config | (config.get("text_config") or {})
-
-
 def answer(
     model: nn.Module,
     tokenizer: TokenizerWrapper,
@@ -195,52 +158,16 @@ def answer(
 
 
 # ---- Rehearsal: what it knows already is to stay -----------------------------------------------
-def recall(
-    model: nn.Module, tokenizer: TokenizerWrapper, known: list[Example], few_shot: list[Example]
-) -> tuple[list[str], list[Row]]:
-    """(what the model answers to the questions that it may know; the right ones as rows)."""
-    prompts = [encode_prompt(tokenizer, example, few_shot) for example in known]
-    return rehearsal.recall(model, tokenizer, known, prompts)
-
-
-def what_it_knows(
-    model: nn.Module,
-    tokenizer: TokenizerWrapper,
-    everyday: list[Example],
-    known: list[Example],
-    few_shot: list[Example],
-) -> tuple[list[str], dict[str, list]]:
-    """(its answers to the known questions; rows of everyday prompts to rehearse, of what it knew).
-
-    A base model is shown a few answered questions before each question: that it goes on with a
-    bare one is what it has to unlearn, so that is not rehearsed.
-    """
-    questions = [e for e in everyday if e.prompt.endswith("?")]
-    beginnings = [e for e in everyday if e not in questions]
-    parts: list[tuple[list[Example], list[Example]]] = [(everyday, [])]
-    if not tokenizer.has_chat_template:
-        parts = [(beginnings, []), (questions if few_shot else [], few_shot)]
-    rehearsed: list[NotedRow] = []
-    for examples, manual in parts:
-        prompts = [encode_prompt(tokenizer, example, manual) for example in examples]
-        rehearsed += rehearsal.note_answers(model, tokenizer, prompts)
-    texts, right = recall(model, tokenizer, known, few_shot)
-    return texts, {"everyday": rehearsed, "known": right}
-
-
 def rehearsal_loss(
-    model: nn.Module,
-    tokens: mx.array,
-    ids: mx.array,
-    probabilities: mx.array,
-    first: int = 0,
-    shared: int = 0,
+    model: nn.Module, batch: Batch, skipped: Skipped = NOTHING
 ) -> tuple[mx.array, mx.array]:
     """(sum over the tokens of KL(before || now), in nats; how many tokens).
 
     The Kullback-Leibler divergence of what the model finds likely now from what it found likely
     before training: 0 if nothing has changed. Learning without forgetting: arXiv 1606.09282.
     """
+    tokens, ids, probabilities = batch
+    first, shared = skipped
     logits = models.logits_from(model, tokens[:, :-1], first, shared).astype(mx.float32)
     ids, before = ids[:, first:], probabilities[:, first:]
     now = mx.exp(mx.take_along_axis(logits, ids, -1) - mx.logsumexp(logits, -1, keepdims=True))
@@ -251,19 +178,20 @@ def rehearsal_loss(
 
 
 # ---- Training ----------------------------------------------------------------------------------
-def answer_logits(
-    model: nn.Module,
-    tokens: mx.array,
-    prompt_lengths: mx.array,
-    lengths: mx.array,
-    first: int = 0,
-    shared: int = 0,
-) -> tuple[mx.array, ...]:
+def skip_prompts(batch: Batch, shared: int) -> Skipped:
+    """What need not be predicted of a batch: no answer begins there; all rows share the first."""
+    _, prompt_lengths, _ = batch
+    first = max(int(prompt_lengths.min()) - 1, 0)
+    return Skipped(first, min(shared, first))
+
+
+def answer_logits(model: nn.Module, batch: Batch, skipped: Skipped) -> tuple[mx.array, ...]:
     """(logits (batch, length, vocabulary), targets and mask (batch, length)) of the next tokens.
 
-    None of the first `first` tokens is an answer's; their logits, which take time, are left out.
-    The first `shared` of them are the same in all rows.
+    Of those after the skipped ones, none of which is an answer's.
     """
+    tokens, prompt_lengths, lengths = batch
+    first, shared = skipped
     logits = models.logits_from(model, tokens[:, :-1], first, shared).astype(mx.float32)
     position = mx.arange(first + 1, tokens.shape[1])
     # Only the answer's tokens count: the model is to answer, not to ask; and padding is nothing.
@@ -279,15 +207,10 @@ def cross_entropy(logits: mx.array, targets: mx.array) -> mx.array:
 
 
 def loss_fn(
-    model: nn.Module,
-    tokens: mx.array,
-    prompt_lengths: mx.array,
-    lengths: mx.array,
-    first: int = 0,
-    shared: int = 0,
+    model: nn.Module, batch: Batch, skipped: Skipped = NOTHING
 ) -> tuple[mx.array, mx.array]:
     """(summed cross-entropy of the answers' tokens, each given those before, in nats; how many)."""
-    logits, targets, mask = answer_logits(model, tokens, prompt_lengths, lengths, first, shared)
+    logits, targets, mask = answer_logits(model, batch, skipped)
     return (cross_entropy(logits, targets) * mask).sum(), mask.sum().astype(mx.float32)
 
 
@@ -300,41 +223,14 @@ def held_out_loss(
     """
     loss, likeliest, whole, token_count = 0.0, 0, 0, 0
     shared = models.shared_prefix_length(model, rows)
-    for tokens, prompt_lengths, lengths in batches(rows, batch_size, random.Random(0)):
-        first = max(int(prompt_lengths.min()) - 1, 0)
-        logits, targets, mask = answer_logits(
-            model, tokens, prompt_lengths, lengths, first, min(shared, first)
-        )
+    for batch in batches(rows, batch_size, random.Random(0)):
+        logits, targets, mask = answer_logits(model, batch, skip_prompts(batch, shared))
         right = (logits.argmax(-1) == targets) | ~mask
         loss += float((cross_entropy(logits, targets) * mask).sum())
         likeliest += int((right & mask).sum())
         whole += int(right.all(-1).sum())
         token_count += int(mask.sum())
     return loss / token_count, likeliest / token_count, whole
-
-
-def recipe_for(width: int, chat: bool) -> Recipe:
-    """The Recipe for a model of that width and kind.
-
-    Measured at widths of 256, 576 and 640 (more/recipe.tsv). That the rate falls as the width grows
-    is a rule of thumb through these, not measured for wider models.
-    """
-    return RECIPES["narrow" if width < 512 else "chat" if chat else "base"]
-
-
-def steps_for(examples: int, batch_size: int, seen: int) -> int:
-    """Steps in which so many examples are `seen` in all; each at least 3 and at most 30 times."""
-    passes = min(max(seen / examples, 3), 30)
-    return math.ceil(passes * math.ceil(examples / batch_size))
-
-
-def rate_for(recipe: Recipe, width: int, fine_tune_type: str) -> float:
-    """The learning rate: less for wider models, and for whole weights a third of it.
-
-    Schulman et al. ("LoRA Without Regret", 2025) found LoRA's best rate ten times as high as that
-    of whole weights; on a small model and few steps, a third was better than a tenth.
-    """
-    return recipe.rate_by_width / width / (3 if fine_tune_type == "full" else 1)
 
 
 def warm_up_and_fade(learning_rate: float, iters: int) -> Callable[[mx.array], mx.array]:
@@ -359,22 +255,22 @@ def make_step(
     optimizer = optim.Adam(warm_up_and_fade(learning_rate, iters), bias_correction=True)
 
     def objective(
-        model: nn.Module, batch: Batch, rehearsed: Batch | None, counts: list, starts: list
+        model: nn.Module, batch: Batch, rehearsed: Batch | None, counts: list, skipped: list
     ) -> tuple[mx.array, ...]:
         """(what is to fall, the mean loss of the answers, that of rehearsal), in nats a token."""
-        loss = loss_fn(model, *batch, *starts[0])[0] / counts[0]
+        loss = loss_fn(model, batch, skipped[0])[0] / counts[0]
         forgotten = 0.0 * loss
         if rehearsed:
-            forgotten = rehearsal_loss(model, *rehearsed, *starts[1])[0] / counts[1]
+            forgotten = rehearsal_loss(model, rehearsed, skipped[1])[0] / counts[1]
         return loss + rehearsal_weight * forgotten, loss, forgotten
 
     loss_and_gradients = nn.value_and_grad(model, objective)
 
     def update(
-        batch: Batch, rehearsed: Batch | None, counts: list, starts: list
+        batch: Batch, rehearsed: Batch | None, counts: list, skipped: list
     ) -> tuple[mx.array, ...]:
         """One small change of what is not frozen; gives both mean losses, in nats, before it."""
-        losses, gradients = loss_and_gradients(model, batch, rehearsed, counts, starts)
+        losses, gradients = loss_and_gradients(model, batch, rehearsed, counts, skipped)
         # Of several processes, each had its share of the batch.
         losses, gradients = nn.average_gradients([losses, gradients], machine.group())
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
@@ -388,15 +284,13 @@ def make_step(
     def step(batch: Batch, rehearsed: Batch | None = None) -> tuple[float, float]:
         """One step on a batch of examples and one of everyday prompts; gives both mean losses."""
         _, prompt_lengths, lengths = batch
-        counts = [(lengths - prompt_lengths).sum()]
-        first = [max(int(prompt_lengths.min()) - 1, 0)]
+        counts, skipped = [(lengths - prompt_lengths).sum()], [skip_prompts(batch, shared[0])]
         if rehearsed:
-            kept = rehearsed[-1].sum(-1) > 0
-            counts, first = [*counts, kept.sum()], [*first, int(kept.any(0).argmax())]
+            counts.append(rehearsal.count(rehearsed))
+            skipped.append(rehearsal.skip_unkept(rehearsed, shared[1]))
         counts = [count / machine.group().size() for count in counts]
-        starts = [(n, min(n, same)) for n, same in zip(first, shared)]
         rehearsed = machine.share(rehearsed) if rehearsed else None
-        losses = update(machine.share(batch), rehearsed, counts, starts)
+        losses = update(machine.share(batch), rehearsed, counts, skipped)
         mx.eval(losses, state)
         return float(losses[0]), float(losses[1])
 
@@ -406,7 +300,7 @@ def make_step(
 def train(
     model: nn.Module,
     rows: dict[str, list],
-    look: Callable[[], Check],
+    first_answer: Callable[[], str],
     *,
     iters: int,
     steps_per_eval: int,
@@ -420,8 +314,7 @@ def train(
 
     The best is the earliest within TOLERANCE of the least score: valid's loss plus the share of its
     own right answers that the model would not say again. Ends early when no check in two is better.
-    `look()` is how it answers by now. Gives for each check: step, losses (in nats), tokens read,
-    look()'s, and which was kept.
+    Gives for each check: step, losses (in nats), tokens read, `first_answer()`, which was kept.
     """
     shared = [models.shared_prefix_length(model, rows[split]) for split in ("train", "everyday")]
     take_step, _ = make_step(model, iters, learning_rate, rehearsal_weight, shared)
@@ -442,8 +335,8 @@ def train(
         if step % steps_per_eval and not last:
             continue
         loss = fmean(losses) if losses else None
-        check: Check = {"step": step, "loss": loss, "tokens": tokens_read}
-        check |= look() | progress(model, rows, batch_size)
+        check: Check = {"step": step, "loss": loss, "tokens": tokens_read, "answer": first_answer()}
+        check |= progress(model, rows, batch_size)
         if check["score"] is None:
             check["score"] = -step  # nothing says which is best: the last
         machine.stop_if_not_finite(check["valid"] or 0.0, "loss of valid", step)
@@ -487,47 +380,20 @@ def add_adapters(model: nn.Module, num_layers: int, fine_tune_type: str, lora: d
         layer.unfreeze()
 
 
-def training_settings(
-    recipe: Recipe,
-    width: int,
-    examples: int,
-    *,
-    batch_size: int,
-    iters: int | None,
-    learning_rate: float | None,
-    fine_tune_type: str,
-    seed: int,
-) -> dict:
-    """What train() takes, by name; where it is None, what the recipe says.
-
-    The steps then go by how many examples there are, the learning rate by the model's width.
-    """
-    iters = iters or steps_for(examples, batch_size, recipe.examples)
-    return {
-        "iters": iters,
-        "steps_per_eval": max(iters // 5, 1),
-        "batch_size": batch_size,
-        "learning_rate": learning_rate or rate_for(recipe, width, fine_tune_type),
-        "rehearsed": recipe.rehearsed,
-        "rehearsal_weight": recipe.rehearsal_weight,
-        "seed": seed,
-    }
-
-
 def fine_tune(
     model: nn.Module,
     config: dict,
     rows: dict[str, list],
-    look: Callable[[], Check],
+    first_answer: Callable[[], str],
     *,
-    settings: dict,
     num_layers: int,
     fine_tune_type: str,
-    lora: dict,
+    lora: dict = LORA,
     grad_checkpoint: bool,
     resume_adapter_file: Path | None,
+    **settings: Any,  # noqa: ANN401  each has a type of its own
 ) -> list[Check]:
-    """Adds adapters, and trains them with the settings; gives what train() gives."""
+    """Adds adapters, and trains them with the settings of train(); gives what that gives."""
     add_adapters(model, num_layers, fine_tune_type, lora)
     longest = sorted(len(tokens) for tokens, _ in rows["train"])[-settings["batch_size"] :]
     sizes = (len(longest), longest[-1], grad_checkpoint)
@@ -535,12 +401,12 @@ def fine_tune(
     if grad_checkpoint:
         models.use_grad_checkpoint(model)
     if resume_adapter_file:
-        results.load_adapter_file(model, resume_adapter_file)
+        saving.load_adapter_file(model, resume_adapter_file)
     same = settings | {"num_layers": num_layers, "fine_tune_type": fine_tune_type}
     machine.check_all_have_the_same(model, rows["train"], same)
     with machine.ctrl_c_noted():
         model.train()  # some layers can only then be gone through backwards
-        history = train(model, rows, look, **settings)
+        history = train(model, rows, first_answer, **settings)
         model.eval()
     return history
 
@@ -622,47 +488,26 @@ def act(
     return answers
 
 
-def plan_training(
-    args: argparse.Namespace, model: nn.Module, config: dict, chat: bool, examples: int
-) -> tuple[Callable[..., list[Check]], dict[str, Any]]:
-    """(fine_tune(), with all that it takes but rows and look; the options, none left open)."""
-    width = models.embedding_shape(model)[1]
-    settings = training_settings(
-        recipe_for(width, chat), width, examples, batch_size=args.batch_size,
-        iters=args.iters, learning_rate=args.learning_rate, fine_tune_type=args.fine_tune_type,
-        seed=args.seed,
-    )  # fmt: skip
-    num_layers = args.num_layers or min(16, len(model.layers))
-    planned = partial(
-        fine_tune, model, config, settings=settings,
-        num_layers=num_layers, fine_tune_type=args.fine_tune_type, lora=LORA,
-        grad_checkpoint=args.grad_checkpoint, resume_adapter_file=args.resume_adapter_file,
-    )  # fmt: skip
-    return planned, vars(args) | settings | {"num_layers": num_layers}
-
-
-def main(args: argparse.Namespace) -> None:
+def main(args: Namespace) -> None:
     """The lesson: base model, prompt, training, fine-tuned model, evaluation."""
     machine.begin(args.adapter_path, args.seed)
     if args.judge:
-        results.judge(args.adapter_path)
+        judging.judge(args.adapter_path)
         return
     data = load_data(args.data, args.model)
-    everyday, known = load_everyday(args.data), load_known(args.data, args.model)
+    old_work = Rehearsal(load_everyday(args.data), load_known(args.data, args.model), encode_prompt)
     screen.describe_exam(data)
-    model, tokenizer, config = load_model(args.model)
+    model, tokenizer, config = models.load(args.model)
     models.check_options(model, args.num_layers, args.fine_tune_type)
-    context = models.context_length(config)
+    context, chat = models.context_length(config), tokenizer.has_chat_template
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     data, rows, findings = look_over(data, rows, min(args.max_seq_length, context))
     exam, questions = choose_exam(data)
-    chat = tokenizer.has_chat_template
-    few_shot, known = rehearsal.split_few_shot(known, chat)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
-    note_what_it_knows = partial(what_it_knows, model, tokenizer, everyday, known, few_shot)
-    train_adapters, settings = plan_training(args, model, config, chat, len(rows["train"]))
+    settings = recipes.training_settings(args, model, chat, len(rows["train"]))
     if machine.only_trains():  # of several processes, the first tells the story, and all train
-        train_adapters(rows | note_what_it_knows()[1], look=lambda: {"answer": ""})
+        rows |= old_work.note(model, tokenizer)
+        fine_tune(model, config, rows, lambda: "", **settings)
         return
     ask = partial(answer, model, tokenizer, max_tokens)
     ask_base = partial(ask, as_many_lines=not chat)
@@ -675,57 +520,26 @@ def main(args: argparse.Namespace) -> None:
     chapter("Training: she studies and practises")
     show(findings)
     with console.status("answering everyday questions, before anything is learnt"):
-        known_before, rows_to_keep = note_what_it_knows()
-    screen.describe_rehearsal(everyday, len(rows_to_keep["everyday"]), settings["rehearsed"])
+        rows |= old_work.note(model, tokenizer)
+    screen.describe_rehearsal(old_work.everyday, len(rows["everyday"]), settings["rehearsed"])
     before = {s: held_out_loss(model, rows[s])[0] for s in ("test", "general") if rows[s]}
-    history = train_adapters(
-        rows | rows_to_keep, look=lambda: {"answer": ask_base(exam[:1])[0].text}
-    )
-    results.save_adapters(args.adapter_path, model, settings, LORA, history)
+    history = fine_tune(model, config, rows, lambda: ask_base(exam[:1])[0].text, **settings)
+    saving.save_adapters(args.adapter_path, model, vars(args) | settings, LORA, history)
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)
 
     chapter(f"Evaluation: she is examined on {len(exam)} questions")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
-    known_after, _ = recall(model, tokenizer, known, few_shot)
-    compared = scoring.compare_known(known, known_before, known_after, data["train"])
-    screen.show_evaluation(table, len(exam), before, after, compared)
-
-    record = {"exam": len(exam), "table": table, "loss before": before, "loss after": after}
-    record |= {"known": compared, "training": history}
-    results.save_record(args.adapter_path, settings, record, questions, acts)
+    known = old_work.compare(model, tokenizer, data["train"])
+    screen.show_evaluation(table, len(exam), before, after, known)
+    figures = {"table": table, "loss before": before, "loss after": after, "known": known}
+    record = {"exam": len(exam)} | figures | {"training": history}
+    saving.save_record(args.adapter_path, vars(args) | settings, record, questions, acts)
     screen.what_next(args, tokenizer, exam, max_tokens)
     screen.converse(ask)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser()
-    option, here, positive = parser.add_argument, os.path.relpath, options.positive
-    option("--model", default=here(HERE / "assets/base-model"), help="folder, or name on the Hub")
-    option("--data", default=here(HERE / "data"), help="folder, or name of a data set on the Hub")
-    option(
-        "--adapter-path",
-        type=results.adapter_folder,
-        default=here(HERE / "adapters"),
-        help="to save in",
-    )
-    option("--batch-size", type=positive(int), default=4, help="examples in a step")
-    option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
-    option("--learning-rate", type=positive(float), help="by default as the model's width asks")
-    option(
-        "--num-layers", type=options.layers, help="how many get adapters, by default 16; -1: all"
-    )
-    option("--max-seq-length", type=positive(int), default=2048, help="most tokens of an example")
-    option("--seed", type=int, default=0, help="for the same run again")
-    option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
-    option("--grad-checkpoint", action="store_true", help="less memory, more time")
-    option(
-        "--resume-adapter-file",
-        type=options.existing_file,
-        help="adapters.safetensors to begin with",
-    )
-    option("--judge", action="store_true", help="choose between the answers of the last run")
-    parser.error = machine.stop  # type: ignore[method-assign]  # all errors look alike
     with machine.exit_status():
-        main(parser.parse_args())
+        main(options.parse())

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx_lm
@@ -13,9 +14,29 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.trainer import grad_checkpoint
+from mlx_lm.utils import get_total_parameters
 
+from lesson import screen
 from lesson.dataset import is_on_hub
 from lesson.machine import errors_in_one_line, stop
+
+
+def load(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
+    """(model, tokenizer, config) from a folder or, by its name, from the Hugging Face Hub."""
+    check_name(name)
+    with errors_in_one_line(f"--model {name}"):
+        # A model's own programs are not run.
+        safely = {"trust_remote_code": False}
+        loaded = mlx_lm.load(name, safely, return_config=True)
+        model, tokenizer, config = loaded  # type: ignore[misc]  # three, by return_config
+    on_gpu = mx.default_device() != mx.Device(mx.cpu)
+    if not on_gpu:
+        model.set_dtype(mx.float32)  # which is what a processor multiplies fast
+    check_can_be_asked(model, name)
+    choose_end_token(tokenizer, name)
+    bits = config.get("quantization", {}).get("bits")
+    screen.describe_model(name, get_total_parameters(model), bits, on_gpu)
+    return model, tokenizer, config | (config.get("text_config") or {})
 
 
 def check_name(name: str) -> None:
@@ -153,6 +174,16 @@ def generate(
 
 
 # ---- Reading faster ----------------------------------------------------------------------------
+class Skipped(NamedTuple):
+    """The tokens that a batch begins with and that need not be predicted."""
+
+    first: int  # how many they are
+    shared: int  # how many of them are the same in all rows, and so are read once
+
+
+NOTHING = Skipped(0, 0)
+
+
 def logits_from(
     model: nn.Module, tokens: mx.array, first: int, shared: int = 0, cache: list | None = None
 ) -> mx.array:

@@ -1,10 +1,15 @@
-"""What the words of the command line have to be."""
+"""The command line: its options, and what their words have to be."""
 
-from argparse import ArgumentTypeError
-from collections.abc import Callable
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+from lesson import machine, saving
+
+ROOT = Path(__file__).resolve().parents[1]
 
 Number = TypeVar("Number", int, float)
 
@@ -33,3 +38,29 @@ def existing_file(text: str) -> Path:
     if not Path(text).is_file():
         raise ArgumentTypeError(f"{text}: no such file")
     return Path(text)
+
+
+def parse(words: Sequence[str] | None = None) -> Namespace:
+    """The options that the words give, by default those of the command line.
+
+    Ends the program with one line if one of them is wrong.
+    """
+    parser = ArgumentParser()
+    option, here = parser.add_argument, os.path.relpath
+    option("--model", default=here(ROOT / "assets/base-model"), help="folder, or name on the Hub")
+    option("--data", default=here(ROOT / "data"), help="folder, or name of a data set on the Hub")
+    adapters = here(ROOT / "adapters")
+    option("--adapter-path", type=saving.adapter_folder, default=adapters, help="to save in")
+    option("--batch-size", type=positive(int), default=4, help="examples in a step")
+    option("--iters", type=positive(int), help="steps; by default as the size of the data asks")
+    option("--learning-rate", type=positive(float), help="by default as the model's width asks")
+    option("--num-layers", type=layers, help="how many get adapters, by default 16; -1: all")
+    option("--max-seq-length", type=positive(int), default=2048, help="most tokens of an example")
+    option("--seed", type=int, default=0, help="for the same run again")
+    option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
+    option("--grad-checkpoint", action="store_true", help="less memory, more time")
+    saved = "adapters.safetensors to begin with"
+    option("--resume-adapter-file", type=existing_file, help=saved)
+    option("--judge", action="store_true", help="choose between the answers of the last run")
+    parser.error = machine.stop  # type: ignore[method-assign]  # all errors look alike
+    return parser.parse_args(words)

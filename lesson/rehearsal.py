@@ -2,7 +2,7 @@
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import mlx.core as mx
 from mlx import nn
@@ -10,12 +10,60 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from lesson.dataset import Example, Row
 from lesson.machine import Batch
-from lesson.models import generate, logits_from
-from lesson.scoring import is_known
+from lesson.models import Skipped, generate, logits_from
+from lesson.scoring import compare_known, is_known
 
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 
 NotedRow = tuple[list[int], mx.array, mx.array]  # tokens, ids, probabilities: see note_answers()
+
+
+class Rehearsal:
+    """What the model knows already: noted before training, rehearsed in it, asked again at the end.
+
+    everyday: the prompts to rehearse; known: questions that it may know, none of them rehearsed.
+    encode_prompt(tokenizer, example, few-shot examples) gives the tokens that the model reads.
+    """
+
+    def __init__(
+        self, everyday: list[Example], known: list[Example], encode_prompt: Callable
+    ) -> None:
+        """Nothing is asked yet, as no model is there."""
+        self.everyday, self.known, self.encode_prompt = everyday, known, encode_prompt
+        self.few_shot: list[Example] = []
+        self.answers_before: list[str] = []
+
+    def note(self, model: nn.Module, tokenizer: TokenizerWrapper) -> dict[str, list]:
+        """Rows of what the model says now: to everyday prompts; and to known questions, if right.
+
+        A base model is shown a few answered questions before each question: that it goes on with a
+        bare one is what it has to unlearn, so that is not rehearsed.
+        """
+        chat = tokenizer.has_chat_template
+        self.few_shot, self.known = split_few_shot(self.known, chat)
+        questions = [e for e in self.everyday if e.prompt.endswith("?")]
+        beginnings = [e for e in self.everyday if e not in questions]
+        parts: list[tuple[list[Example], list[Example]]] = [(self.everyday, [])]
+        if not chat:
+            parts = [(beginnings, []), (questions if self.few_shot else [], self.few_shot)]
+        rehearsed: list[NotedRow] = []
+        for examples, few_shot in parts:
+            prompts = [self.encode_prompt(tokenizer, example, few_shot) for example in examples]
+            rehearsed += note_answers(model, tokenizer, prompts)
+        self.answers_before, right = self.ask(model, tokenizer)
+        return {"everyday": rehearsed, "known": right}
+
+    def ask(self, model: nn.Module, tokenizer: TokenizerWrapper) -> tuple[list[str], list[Row]]:
+        """(what the model answers to the known questions; the right ones as rows)."""
+        prompts = [self.encode_prompt(tokenizer, example, self.few_shot) for example in self.known]
+        return recall(model, tokenizer, self.known, prompts)
+
+    def compare(
+        self, model: nn.Module, tokenizer: TokenizerWrapper, learnt: list[Example]
+    ) -> list[dict]:
+        """What compare_known() says of the known questions, after training on what is `learnt`."""
+        answers_now, _ = self.ask(model, tokenizer)
+        return compare_known(self.known, self.answers_before, answers_now, learnt)
 
 
 def split_few_shot(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:
@@ -67,6 +115,17 @@ def batches(rows: list[NotedRow], batch_size: int, rng: random.Random) -> Iterat
             ids = mx.stack([mx.pad(row[1], [(0, n), (0, 0)]) for row, n in zip(group, padding)])
             before = mx.stack([mx.pad(row[2], [(0, n), (0, 0)]) for row, n in zip(group, padding)])
             yield tokens, ids, before
+
+
+def count(batch: Batch) -> mx.array:
+    """How many tokens of a batch are to be kept as they are."""
+    return (batch[2].sum(-1) > 0).sum()
+
+
+def skip_unkept(batch: Batch, shared: int) -> Skipped:
+    """The tokens of a batch before any that is to be kept, of which so many are `shared`."""
+    first = int((batch[2].sum(-1) > 0).any(0).argmax())
+    return Skipped(first, min(shared, first))
 
 
 def with_all_others(probabilities: mx.array) -> mx.array:

@@ -72,11 +72,11 @@ def main_and_model(model: str, data: str, seed: int = 0) -> tuple:
     import mlx.core as mx
 
     import main
-    from lesson import dataset
+    from lesson import dataset, models
 
     random.seed(seed)
     mx.random.seed(seed)
-    loaded, tokenizer, config = main.load_model(model)
+    loaded, tokenizer, config = models.load(model)
     examples = dataset.load_data(data, model)
     rows = {s: [main.encode(tokenizer, e) for e in examples[s]] for s in ("train", "valid")}
     return main, loaded, tokenizer, config, rows
@@ -87,15 +87,12 @@ def ours(model: str, data: str, batch: int, iters: int, seed: int) -> dict:
     main, loaded, _, config, rows = main_and_model(model, data, seed)
     settings = {
         "iters": iters, "steps_per_eval": iters, "batch_size": batch, "learning_rate": RATE,
-        "rehearsed": 0, "rehearsal_weight": 0.0, "seed": seed,
+        "rehearsed": 0, "rehearsal_weight": 0.0, "seed": seed, "num_layers": -1,
+        "fine_tune_type": "lora", "grad_checkpoint": False, "resume_adapter_file": None,
     }  # fmt: skip
     start = time.perf_counter()
     nothing = {"valid": [], "known": [], "everyday": []}  # to look at, or to rehearse
-    main.fine_tune(
-        loaded, config, {**rows, **nothing}, look=lambda: {"answer": ""}, settings=settings,
-        num_layers=-1, fine_tune_type="lora", lora=main.LORA, grad_checkpoint=False,
-        resume_adapter_file=None,
-    )  # fmt: skip
+    main.fine_tune(loaded, config, {**rows, **nothing}, first_answer=str, **settings)
     seconds = time.perf_counter() - start
     tokens = sum(len(t) for t, _ in rows["train"]) / len(rows["train"]) * batch * iters
     return {

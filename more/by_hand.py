@@ -19,10 +19,11 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 import main
+from lesson import models
 from lesson.dataset import load_examples
 
 mx.random.seed(0)
-model, tokenizer, _ = main.load_model(os.path.relpath(ROOT / "assets" / "base-model"))
+model, tokenizer, _ = models.load(os.path.relpath(ROOT / "assets" / "base-model"))
 example = next(e for e in load_examples(ROOT / "data" / "train.jsonl") if "Whit" in e.completion)
 print(f"\n{example.prompt} -> {example.completion}\n")
 
@@ -45,7 +46,7 @@ for position, token in enumerate(tokens):
 model.freeze()
 linear_to_lora_layers(model, -1, main.LORA)
 batch = next(main.batches([(tokens, prompt_length)], 1, random.Random(0)))
-(loss, counted), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
+(loss, counted), gradients = nn.value_and_grad(model, main.loss_fn)(model, batch)
 means = {name: gradient / counted for name, gradient in tree_flatten(gradients)}
 name = "model.layers.0.self_attn.q_proj.lora_b"
 mean = (loss / counted).item()
@@ -57,9 +58,9 @@ print(
 
 optimizer = optim.Adam(1e-3, bias_correction=True)
 for step in range(1, 11):
-    (loss, _), gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
+    (loss, _), gradients = nn.value_and_grad(model, main.loss_fn)(model, batch)
     optimizer.update(model, optim.clip_grad_norm(gradients, counted)[0])
-    after = (main.loss_fn(model, *batch)[0] / counted).item()
+    after = (main.loss_fn(model, batch)[0] / counted).item()
     if step in (1, 2, 5, 10):
         print(f"  loss after {step:>2} steps: {after:.3f}")
 

@@ -29,8 +29,9 @@ sys.path.insert(0, str(ROOT))
 import mlx.core as mx
 
 import main
-from lesson import dataset, rehearsal, scoring
-from lesson.models import embedding_shape
+from lesson import dataset, models, recipes
+from lesson.options import parse
+from lesson.rehearsal import Rehearsal
 
 COLUMNS = (
     "model subject asked seed note rate steps kept right wordy of knew still leaks general seconds"
@@ -66,16 +67,17 @@ def write_subject(subject: str, asked: str, folder: Path) -> str:
     return str(folder)
 
 
-def look_into(model_name: str, options: Namespace) -> tuple:
-    """(few-shot examples, everyday questions that it may know, its answers, rows to rehearse)."""
-    model, tokenizer, _ = main.load_model(model_name)
-    nowhere, chat = str(ROOT / "data"), tokenizer.has_chat_template
-    few_shot, known = rehearsal.split_few_shot(dataset.load_known(nowhere, model_name), chat)
+def look_into(model_name: str, options: Namespace) -> tuple[Rehearsal, dict[str, list]]:
+    """(what the model knows before any training, rows to rehearse and to look at)."""
+    model, tokenizer, _ = models.load(model_name)
+    data = str(ROOT / "data")
+    known = dataset.load_known(data, model_name)
     own = (Path(model_name) / "known.jsonl").is_file()
-    if options.ask == "valid" and not own:
-        known = dataset.load_prompts(CHOOSING)
-    everyday = dataset.load_everyday(nowhere) if options.rehearsal else []
-    return few_shot, known, *main.what_it_knows(model, tokenizer, everyday, known, few_shot)
+    if options.ask == "valid" and not own:  # after those that show a base model how to answer
+        known = known[:3] * (not tokenizer.has_chat_template) + dataset.load_prompts(CHOOSING)
+    everyday = dataset.load_everyday(data) if options.rehearsal else []
+    old_work = Rehearsal(everyday, known, main.encode_prompt)
+    return old_work, old_work.note(model, tokenizer)
 
 
 def measure(
@@ -84,34 +86,26 @@ def measure(
     """One line of the table: a training with that seed, and what came of it."""
     mx.random.seed(seed)
     data = dataset.load_data(write_subject(subject, options.ask, made_in), model_name)
-    few_shot, known, knew, rows_to_keep = noted
-    model, tokenizer, config = main.load_model(model_name)
+    old_work, rows_to_keep = noted
+    model, tokenizer, config = models.load(model_name)
     exam, _ = main.choose_exam(data)
     rows = {
         split: [main.encode(tokenizer, e) for e in examples] for split, examples in data.items()
     }
     rows |= rows_to_keep
-    chat, examples = tokenizer.has_chat_template, len(rows["train"])
-    width = embedding_shape(model)[1]
-    settings = main.training_settings(
-        main.recipe_for(width, chat), width, examples, batch_size=options.batch_size,
-        iters=options.iters, learning_rate=options.learning_rate, fine_tune_type="lora", seed=seed,
-    )  # fmt: skip
+    given = Namespace(**vars(parse([])) | vars(options) | {"seed": seed})
+    chat = tokenizer.has_chat_template
+    settings = recipes.training_settings(given, model, chat, len(rows["train"]))
     if options.weight is not None:
         settings["rehearsal_weight"] = options.weight
     settings["rehearsed"] = options.rehearsed or settings["rehearsed"]
     general = main.held_out_loss(model, rows["general"])[0]
     start = time.perf_counter()
-    history = main.fine_tune(
-        model, config, rows, look=lambda: {"answer": ""}, settings=settings,
-        num_layers=options.num_layers or min(16, len(model.layers)), fine_tune_type="lora",
-        lora=main.LORA, grad_checkpoint=False, resume_adapter_file=None,
-    )  # fmt: skip
+    history = main.fine_tune(model, config, rows, lambda: "", **settings)
     seconds = time.perf_counter() - start
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 40)
     figures = main.evaluate(exam, len(exam), ask(exam))
-    now, _ = main.recall(model, tokenizer, known, few_shot)
-    compared = scoring.compare_known(known, knew, now, data["train"])
+    compared = old_work.compare(model, tokenizer, data["train"])
     return {
         "model": Path(model_name).name,
         "subject": subject,

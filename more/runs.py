@@ -19,11 +19,11 @@ sys.path.insert(0, str(ROOT))
 import mlx.core as mx
 
 import main
+from lesson import models, options, recipes
 from lesson.dataset import load_data, load_everyday, load_known
+from lesson.rehearsal import Rehearsal
 
-RECIPE = main.RECIPES["narrow"]
-WIDTH = 256
-RATE = main.rate_for(RECIPE, WIDTH, "lora")  # main.py's own for this model
+RATE = recipes.rate_for(recipes.RECIPES["narrow"], 256, "lora")  # main.py's own for this model
 RUNS = [  # rank, scale, learning rate
     (16, 2.0, RATE),
     (1, 2.0, RATE),
@@ -42,22 +42,17 @@ def run(rank: int, scale: float, learning_rate: float) -> str:
     base = str(ROOT / "assets" / "base-model")
     data = load_data(str(ROOT / "data"), base)
     exam, _ = main.choose_exam(data)
-    model, tokenizer, config = main.load_model(base)
+    model, tokenizer, config = models.load(base)
     rows = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 10)
-    everyday, known = load_everyday("data"), load_known("data", base)
-    rows |= main.what_it_knows(model, tokenizer, everyday, known, few_shot=[])[1]
-    settings = main.training_settings(
-        RECIPE, WIDTH, len(rows["train"]), batch_size=4, iters=None, learning_rate=learning_rate,
-        fine_tune_type="lora", seed=0,
-    )  # fmt: skip
+    old_work = Rehearsal(load_everyday("data"), load_known("data", base), main.encode_prompt)
+    rows |= old_work.note(model, tokenizer)
+    given = options.parse(["--learning-rate", str(learning_rate)])
+    settings = recipes.training_settings(given, model, False, len(rows["train"]))
     lora = {"rank": rank, "scale": scale, "dropout": 0.0}
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            history = main.fine_tune(
-                model, config, rows, look=lambda: {"answer": ""}, settings=settings, num_layers=-1,
-                fine_tune_type="lora", lora=lora, grad_checkpoint=False, resume_adapter_file=None,
-            )  # fmt: skip
+            history = main.fine_tune(model, config, rows, lambda: "", lora=lora, **settings)
     except SystemExit:
         return f"{rank:>4} {scale:>6} {learning_rate:>8.1e}  the loss is no number"
     right = sum(map(main.is_right, ask(exam), exam))

@@ -116,14 +116,14 @@ def save_for_ever(folder):
     """Saves adapters of rank 2 and of rank 3 by turns, and never comes back from here."""
     import mlx.core as mx
 
-    from lesson import results
+    from lesson import saving
 
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     while True:
         for rank in (2, 3):
             weights = {"a": mx.ones((rank, 20_000)), "b": mx.ones((30_000, rank))}
             model = Namespace(trainable_parameters=lambda weights=weights: weights)
-            results.save_adapters(folder, model, SETTINGS, {"rank": rank}, KEPT)
+            saving.save_adapters(folder, model, SETTINGS, {"rank": rank}, KEPT)
 
 
 @pytest.fixture(scope="session")
@@ -156,9 +156,9 @@ def record(lesson, adapters):
 @pytest.fixture(scope="session")
 def base():
     """(model, tokenizer) of the embedded base model, loaded as main.py loads it."""
-    import main
+    from lesson import models
 
-    model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
+    model, tokenizer, _ = models.load(str(ROOT / "assets" / "base-model"))
     return model, tokenizer
 
 

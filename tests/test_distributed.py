@@ -167,7 +167,7 @@ def test_the_shares_are_the_batch(size, base, monkeypatch):
     model, tokenizer = base
     rows = [main.encode(tokenizer, e) for e in dataset.load_examples(ROOT / "data" / "valid.jsonl")]
     (batch,) = main.batches(rows[:3], 8, random.Random(0))
-    whole, gradients = nn.value_and_grad(model, main.loss_fn)(model, *batch)
+    whole, gradients = nn.value_and_grad(model, main.loss_fn)(model, batch)
 
     class Group:
         """As many processes, of which none is there."""
@@ -179,7 +179,7 @@ def test_the_shares_are_the_batch(size, base, monkeypatch):
     parts = []
     for rank in range(size):
         monkeypatch.setattr(machine, "RANK", rank)
-        parts.append(nn.value_and_grad(model, main.loss_fn)(model, *machine.share(batch)))
+        parts.append(nn.value_and_grad(model, main.loss_fn)(model, machine.share(batch)))
     losses, numbers = zip(*(part[0] for part in parts))
     assert sum(n.item() for n in numbers) == whole[1].item()
     assert [n.item() > 0 for n in numbers] == [rank < 3 for rank in range(size)]

@@ -6,7 +6,7 @@ import time
 import pytest
 from conftest import ROOT, Run, write_data
 
-from lesson import dataset, findings
+from lesson import dataset, findings, models
 
 CLEAN = [
     ("When does the greenhouse open?", "The greenhouse opens at nine."),
@@ -123,7 +123,7 @@ def test_ten_thousand_examples_take_at_most_five_seconds():
     rows[9_000] = (rows[10][0] + " please", rows[10][1])
     data = examples(rows)
     start = time.perf_counter()
-    tokenizer = main.load_model(str(ROOT / "assets" / "base-model"))[1]
+    tokenizer = models.load(str(ROOT / "assets" / "base-model"))[1]
     encoded = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
     *_, report = findings.look_over(data, encoded, 512)
     assert time.perf_counter() - start <= 5

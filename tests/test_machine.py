@@ -32,7 +32,7 @@ from conftest import (
 )  # fmt: skip
 from conftest import start as begin
 
-from lesson import results
+from lesson import saving
 
 BASE = ROOT / "assets" / "base-model"
 COMMAND = [sys.executable, "-u", str(ROOT / "main.py")]
@@ -84,8 +84,8 @@ def test_killed_while_saving(tmp_path):
     assert [*tmp_path.iterdir()] == [folder]
 
 
-FILES = results.ADAPTERS
-OURS = {*results.ADAPTERS, *results.RECORD}
+FILES = saving.ADAPTERS
+OURS = {*saving.ADAPTERS, *saving.RECORD}
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +167,7 @@ def test_nothing_that_is_not_finite_is_saved(earlier, tmp_path, capsys):
     weights = {"a": mx.array([1.0, float("nan")]), "b": mx.array([1.0])}
     model = Namespace(trainable_parameters=lambda: weights)
     with pytest.raises(SystemExit, match="2"):
-        results.save_adapters(tmp_path / "a", model, SETTINGS, {"rank": 1}, KEPT)
+        saving.save_adapters(tmp_path / "a", model, SETTINGS, {"rank": 1}, KEPT)
     assert "not finite, and not saved; try a lower --learning-rate" in capsys.readouterr().err
     assert contents(tmp_path / "a") == before
 

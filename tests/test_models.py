@@ -91,7 +91,7 @@ def test_a_kind_of_model(kind, hub, tmp_path, monkeypatch):
 
 def read_once(source):
     """Whether logits stay the same if what all rows begin with is read once; "-" if it is not."""
-    model, _, _ = main.load_model(source)
+    model, _, _ = models.load(source)
     rows = [([*range(5, 25), *own], 21) for own in ([30, 31, 32], [33, 34, 35])]
     tokens, shared = mx.array([row for row, _ in rows]), models.shared_prefix_length(model, rows)
     found = models.logits_from(model, tokens, 21, shared)
@@ -207,7 +207,7 @@ def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
         "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
     )
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    _, tokenizer, _ = main.load_model(str(folder))
+    _, tokenizer, _ = models.load(str(folder))
     question = [{"role": "user", "content": "Who?"}]
     example = dataset.Example("Who?", question, "Marta.", "here")
     tokens, asked = main.encode(tokenizer, example)
@@ -217,7 +217,7 @@ def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
 
 def test_text_alone_is_no_answer_that_is_asked_for(tmp_path):
     """Where the tokenizer puts a token before every text, too."""
-    _, tokenizer, _ = main.load_model(str(make("llama base", tmp_path / "model")))
+    _, tokenizer, _ = models.load(str(make("llama base", tmp_path / "model")))
     examples = [dataset.Example("", [], "The sea is wide. " * 50, "here")]
     examples.append(dataset.Example("Who?", [{"role": "user", "content": "Who?"}], "Me.", "here"))
     data = {"train": examples, "test": []}
@@ -254,13 +254,13 @@ def test_only_the_last_answer_counts(tmp_path):
     chat = [{"role": role, "content": text} for role, text in zip(roles, said)]
     (tmp_path / "train.jsonl").write_text(json.dumps({"messages": chat}))
     (example,) = dataset.load_examples(tmp_path / "train.jsonl")
-    model, tokenizer, _ = main.load_model(str(tmp_path / "model"))
+    model, tokenizer, _ = models.load(str(tmp_path / "model"))
     tokens, asked = main.encode(tokenizer, example)
     before = "".join(f"[{role}] {text}\n" for role, text in zip(roles[:-1], said)) + "[assistant] "
     assert tokenizer.decode(tokens[:asked]) == before
     answer = tokenizer.encode("Behind the door.")
     assert tokens[asked:] == [*answer, tokenizer.eos_token_id]
-    loss, counted = main.loss_fn(model, *next(main.batches([(tokens, asked)], 1, random.Random(0))))
+    loss, counted = main.loss_fn(model, next(main.batches([(tokens, asked)], 1, random.Random(0))))
     assert counted.item() == len(answer) + 1
     logits = np.array(model(mx.array([tokens])))[0].astype(np.float64)
     chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -316,7 +316,7 @@ def measure(settings, kind, batch, length, checkpoint):
 
 def test_the_memory_that_it_takes_is_said_and_how_to_take_less():
     """Of little data; and of 3,000 long examples in one batch, which is more than there is."""
-    model, _, config = main.load_model(str(BASE))
+    model, _, config = models.load(str(BASE))
     del config["vocab_size"]  # as some configs lack it, of which the model's own default holds
     model.freeze()
     main.linear_to_lora_layers(model, -1, main.LORA)

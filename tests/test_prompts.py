@@ -25,7 +25,7 @@ def example(prompt, completion="", system=None):
 def load(folder):
     """(model, tokenizer) from a folder."""
     with screen.console.capture():
-        model, tokenizer, _ = main.load_model(str(folder))
+        model, tokenizer, _ = models.load(str(folder))
     return model, tokenizer
 
 
@@ -255,15 +255,18 @@ def test_what_is_left_counts_as_one_token():
 
 def test_a_base_model_is_shown_the_form_before_questions_and_not_before_beginnings(base):
     model, tokenizer = base
-    form = [example("What do bees make?", "Honey"), example("What is 2 plus 2?", "Four or 4")]
+    form = [("What do bees make?", "Honey"), ("What is 2 plus 2?", "Four"), ("Is it?", "Yes")]
+    known = [example(*pair) for pair in [*form, ("Who is it?", "Nobody at all")]]
     everyday = [example("The sky is"), example("Who painted the Mona Lisa?")]
-    texts, rows = main.what_it_knows(model, tokenizer, everyday, [], form)
+    keeps = rehearsal.Rehearsal(everyday, known, main.encode_prompt)
+    rows = keeps.note(model, tokenizer)
     said = [tokenizer.decode(tokens) for tokens, _, _ in rows["everyday"]]
-    assert texts == rows["known"] == [] and said[0].startswith("The sky is")
-    page = "What do bees make?\nHoney\n\nWhat is 2 plus 2?\nFour or 4\n\nWho painted the Mona Lisa?"
-    assert said[1].startswith(f"Questions and answers\n\n{page}") and len(said) == 2
+    assert keeps.known == known[3:] and len(keeps.answers_before) == 1 and rows["known"] == []
+    assert said[0].startswith("The sky is") and len(said) == 2
+    pages = "".join(f"{question}\n{answer}\n\n" for question, answer in form)
+    assert said[1].startswith(f"Questions and answers\n\n{pages}Who painted the Mona Lisa?")
     # Without a form, questions are not rehearsed: to go on with them is what is unlearnt.
-    _, rows = main.what_it_knows(model, tokenizer, everyday, [], [])
+    rows = rehearsal.Rehearsal(everyday, [], main.encode_prompt).note(model, tokenizer)
     assert [tokenizer.decode(r[0]).startswith("The sky is") for r in rows["everyday"]] == [True]
 
 
@@ -277,7 +280,7 @@ def test_what_shows_the_form_is_not_asked():
 def test_a_chat_model_rehearses_all_everyday_prompts_as_they_are(tmp_path):
     model, tokenizer = load(make("lfm2", tmp_path))
     everyday = [example("The sky is"), example("Who painted it?")]
-    _, rows = main.what_it_knows(model, tokenizer, everyday, [], everyday)
+    rows = rehearsal.Rehearsal(everyday, [], main.encode_prompt).note(model, tokenizer)
     prompts = [main.encode_prompt(tokenizer, e) for e in everyday]
     noted = [tokens for tokens, _, _ in rows["everyday"]]
     assert [tokens[: len(prompt)] for tokens, prompt in zip(noted, prompts)] == prompts

@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from conftest import ROOT, Run, write_data
+from mlx import nn
 from mlx.utils import tree_flatten
 
 import main
@@ -87,18 +88,18 @@ def test_a_line_that_is_no_prompt_is_named(tmp_path):
 def test_before_training_nothing_is_lost(base, rehearsed):
     """The divergence from itself is 0, and what is kept are probabilities."""
     batch = next(rehearsal.batches(rehearsed, 2, random.Random(0)))
-    loss, count = main.rehearsal_loss(base[0], *batch)
+    loss, count = main.rehearsal_loss(base[0], batch)
     assert abs(loss.item()) / count.item() < 1e-4
     assert mx.all(batch[2].sum(-1) <= 1.00001).item() and count.item() > 20
 
 
 def test_the_loss_is_the_divergence(base, rehearsed):
     """KL(before || now) of one prompt by NumPy; now: the model with one matrix changed."""
-    model, _, _ = main.load_model(BASE)
+    model, _, _ = models.load(BASE)
     weight = model.layers[0].mlp.down_proj.weight
     model.layers[0].mlp.down_proj.weight = weight * 0.7
     tokens, ids, probabilities = rehearsed[0]
-    loss, count = main.rehearsal_loss(model, mx.array([tokens]), ids[None], probabilities[None])
+    loss, count = main.rehearsal_loss(model, (mx.array([tokens]), ids[None], probabilities[None]))
 
     def all_probabilities(network):
         logits = np.array(network(mx.array([tokens[:-1]])))[0].astype(np.float64)
@@ -114,7 +115,7 @@ def test_the_loss_is_the_divergence(base, rehearsed):
 
 def test_a_step_is_as_long_as_the_rate_says(base):
     """The first step of Adam with its bias corrected moves every number that moves by the rate."""
-    model, tokenizer, _ = main.load_model(BASE)
+    model, tokenizer, _ = models.load(BASE)
     model.freeze()
     main.linear_to_lora_layers(model, -1, main.LORA)
     before = dict(tree_flatten(model.trainable_parameters()))
@@ -138,18 +139,16 @@ def test_logits_that_do_not_count_are_left_out(base):
 
 def test_what_all_rows_begin_with_is_read_once():
     """The loss and every gradient are those of reading it in each row; and it is read once."""
-    model, _, _ = main.load_model(BASE)
+    model, _, _ = models.load(BASE)
     model.freeze()
     main.linear_to_lora_layers(model, -1, main.LORA)
     same = [3 + i % 90 for i in range(40)]
     rows = [([*same, *own], 42) for own in ([5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15, 16])]
     assert models.shared_prefix_length(model, rows) == 40
     batch = next(main.batches(rows, 3, random.Random(0)))
-    loss = partial(
-        main.nn.value_and_grad(model, lambda m, *b: main.loss_fn(m, *b)[0]), model, *batch
-    )
-    each, each_gradients = loss(41, 0)
-    once, once_gradients = loss(41, 40)
+    loss = partial(nn.value_and_grad(model, lambda *inputs: main.loss_fn(*inputs)[0]), model, batch)
+    each, each_gradients = loss(models.Skipped(41, 0))
+    once, once_gradients = loss(models.Skipped(41, 40))
     assert once.item() == pytest.approx(each.item(), rel=1e-5)
     pairs = zip(tree_flatten(each_gradients), tree_flatten(once_gradients), strict=True)
     for (name, expected), (_, found) in pairs:
@@ -163,7 +162,7 @@ def test_what_all_rows_begin_with_is_read_once():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(layer, "__call__", noted)
-        loss(41, 40)
+        loss(models.Skipped(41, 40))
     assert list(dict.fromkeys(shapes)) == [(1, 40), (3, 4)]
 
 

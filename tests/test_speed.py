@@ -34,11 +34,11 @@ def rows_of(lengths):
 def shipped():
     """The training data that the lesson comes with, encoded."""
     import main
-    from lesson import dataset, screen
+    from lesson import dataset, models, screen
 
     base = str(ROOT / "assets" / "base-model")
     with screen.console.capture():
-        _, tokenizer, _ = main.load_model(base)
+        _, tokenizer, _ = models.load(base)
     return [main.encode(tokenizer, e) for e in dataset.load_data(str(ROOT / "data"), base)["train"]]
 
 
@@ -121,7 +121,7 @@ def test_the_loss_is_the_librarys(scale, dtype):
         ).mean()
 
     def ours(logits):
-        loss, number = main.loss_fn(lambda _: logits, tokens, mx.array(asked), mx.array(lengths))
+        loss, number = main.loss_fn(lambda _: logits, (tokens, mx.array(asked), mx.array(lengths)))
         return loss / number
 
     (one, its), (other, others) = (mx.value_and_grad(f)(logits) for f in (ours, theirs))
@@ -138,7 +138,7 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
     import mlx.core as mx
 
     import main
-    from lesson import dataset, rehearsal
+    from lesson import dataset, models, rehearsal
 
     if mx.default_device() == mx.Device(mx.cpu):
         monkeypatch.setattr(mx, "gpu", mx.cpu)  # what make_step asks for
@@ -147,7 +147,7 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
         compiled()
         mx.random.seed(0)
         with main.console.capture():
-            model, tokenizer, _ = main.load_model(str(ROOT / "assets" / "base-model"))
+            model, tokenizer, _ = models.load(str(ROOT / "assets" / "base-model"))
         prompts = [main.encode_prompt(tokenizer, e) for e in dataset.load_everyday("data")[:4]]
         rows = rehearsal.note_answers(model, tokenizer, prompts)
         everyday = rehearsal.batches(rows, 2, random.Random(0))

@@ -7,6 +7,7 @@ import random
 from itertools import islice, pairwise
 
 import mlx.core as mx
+import mlx_lm
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -14,7 +15,8 @@ from mlx import nn
 from mlx.utils import tree_flatten
 
 import main
-from lesson import dataset, machine, models, rehearsal, results, screen
+from lesson import dataset, machine, models, recipes, rehearsal, saving, screen
+from lesson.options import parse
 
 BASE = str(ROOT / "assets" / "base-model")
 ASKED = ["Who keeps the lighthouse?", "When is it lit?", "Where is the key?", "Who has the boat?"]
@@ -40,7 +42,7 @@ def example(prompt, completion=""):
 def fresh():
     """(model, tokenizer, config): the embedded model as it is loaded, for this test alone."""
     with screen.console.capture():
-        return main.load_model(BASE)
+        return models.load(BASE)
 
 
 def with_adapters():
@@ -65,7 +67,7 @@ def same(some, others):
 
 def say_nothing():
     """For train(), where it does not matter how the model answers by now."""
-    return {"answer": ""}
+    return ""
 
 
 @pytest.fixture(scope="module")
@@ -283,8 +285,8 @@ def test_a_step_follows_the_gradient_of_both_losses(weight, encoded, everyday):
     prompts = next(rehearsal.batches(everyday, 4, random.Random(0)))
 
     def objective(model):
-        loss, count = main.loss_fn(model, *batch)
-        lost, kept_count = main.rehearsal_loss(model, *prompts)
+        loss, count = main.loss_fn(model, batch)
+        lost, kept_count = main.rehearsal_loss(model, prompts)
         return loss / count + weight * lost / kept_count, loss / count, lost / kept_count
 
     losses, gradients = nn.value_and_grad(model, objective)(model)
@@ -312,7 +314,7 @@ def test_the_rehearsal_loss_is_the_divergence_where_something_is_kept(everyday):
         kept_ones = np.array(likely).sum(-1) > 0
         divergences += [*(before * np.log(before / now)).sum(-1)[kept_ones]]
     batch = next(rehearsal.batches(everyday, 4, random.Random(0)))
-    loss, count = main.rehearsal_loss(model, *batch)
+    loss, count = main.rehearsal_loss(model, batch)
     assert count.item() == len(divergences)
     assert loss.item() == pytest.approx(np.sum(divergences), rel=1e-4)
 
@@ -324,7 +326,7 @@ def test_rehearsal_with_more_weight_loses_less(train, everyday):
         rows = {"everyday": everyday}
         _, model = train(rows=rows, iters=12, steps_per_eval=12, rehearsal_weight=weight)
         loss, count = main.rehearsal_loss(
-            model, *next(rehearsal.batches(everyday, 4, random.Random(0)))
+            model, next(rehearsal.batches(everyday, 4, random.Random(0)))
         )
         lost.append(loss.item() / count.item())
     assert lost[1] < lost[0] / 2, lost
@@ -491,13 +493,11 @@ class Taught:
             config,
             rows | {"valid": [], "everyday": [], "known": []},
             self.look,
-            settings=SETTINGS
-            | {"iters": iters, "steps_per_eval": iters, "learning_rate": learning_rate},
             num_layers=2,
             fine_tune_type="lora",
-            lora=main.LORA,
             grad_checkpoint=grad_checkpoint,
             resume_adapter_file=resume,
+            **SETTINGS | {"iters": iters, "steps_per_eval": iters, "learning_rate": learning_rate},
         )
 
     def look(self):
@@ -563,10 +563,10 @@ def test_what_is_saved_is_what_was_learnt_and_mlx_lm_loads_it(taught, base, tmp_
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "results.json").write_text("{}")
     settings = {"model": BASE, "fine_tune_type": "lora", "num_layers": 2}
-    results.save_adapters(tmp_path / "a", taught.model, settings, main.LORA, taught.history)
-    assert {path.name for path in (tmp_path / "a").iterdir()} == {*results.ADAPTERS}
+    saving.save_adapters(tmp_path / "a", taught.model, settings, main.LORA, taught.history)
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {*saving.ADAPTERS}
     assert same(mx.load(str(tmp_path / "a" / "adapters.safetensors")), weights(taught.model))
-    model, tokenizer = main.mlx_lm.load(BASE, adapter_path=str(tmp_path / "a"))
+    model, tokenizer = mlx_lm.load(BASE, adapter_path=str(tmp_path / "a"))
     model.set_dtype(mx.float32)
     (given,) = main.answer(model, tokenizer, 20, [example(ASKED[0])])
     assert given.text == TAUGHT[0] and given.ended
@@ -586,30 +586,47 @@ def test_what_is_saved_is_what_was_learnt_and_mlx_lm_loads_it(taught, base, tmp_
     ],
 )
 def test_steps_go_by_the_size_of_the_data(examples, batch_size, seen, steps):
-    assert main.steps_for(examples, batch_size, seen) == steps
+    assert recipes.steps_for(examples, batch_size, seen) == steps
 
 
 def test_the_recipe_goes_by_width_and_kind():
-    narrow, base, chat = (main.RECIPES[name] for name in ("narrow", "base", "chat"))
+    narrow, base, chat = (recipes.RECIPES[name] for name in ("narrow", "base", "chat"))
     assert len({narrow, base, chat}) == 3
     kinds = [(256, False), (256, True), (511, True), (512, False), (576, True), (2048, False)]
-    assert [main.recipe_for(*kind) for kind in kinds] == [narrow, narrow, narrow, base, chat, base]
-    assert main.rate_for(narrow, 256, "lora") == pytest.approx(0.6 / 256)
-    assert main.rate_for(base, 1024, "dora") == main.rate_for(base, 512, "dora") / 2
-    assert main.rate_for(base, 512, "full") == pytest.approx(main.rate_for(base, 512, "lora") / 3)
+    assert [recipes.recipe_for(*kind) for kind in kinds] == [
+        narrow,
+        narrow,
+        narrow,
+        base,
+        chat,
+        base,
+    ]
+    assert recipes.rate_for(narrow, 256, "lora") == pytest.approx(0.6 / 256)
+    assert recipes.rate_for(base, 1024, "dora") == recipes.rate_for(base, 512, "dora") / 2
+    assert recipes.rate_for(base, 512, "full") == pytest.approx(
+        recipes.rate_for(base, 512, "lora") / 3
+    )
 
 
-def test_what_is_given_goes_before_the_recipe():
-    recipe, given = main.RECIPES["base"], {"batch_size": 4, "fine_tune_type": "lora", "seed": 7}
-    by_itself = main.training_settings(recipe, 512, 60, iters=None, learning_rate=None, **given)
+def test_what_is_given_goes_before_the_recipe(base):
+    """The embedded model's recipe, and its four layers."""
+    options = ["--batch-size", "4", "--seed", "7"]
+    by_itself = recipes.training_settings(parse(options), base[0], False, 60)
+    narrow = recipes.RECIPES["narrow"]
     assert by_itself == {
-        "iters": 60,
-        "steps_per_eval": 12,
+        "iters": 175,
+        "steps_per_eval": 35,
         "batch_size": 4,
-        "learning_rate": main.rate_for(recipe, 512, "lora"),
-        "rehearsed": recipe.rehearsed,
-        "rehearsal_weight": recipe.rehearsal_weight,
+        "learning_rate": recipes.rate_for(narrow, 256, "lora"),
+        "rehearsed": narrow.rehearsed,
+        "rehearsal_weight": narrow.rehearsal_weight,
         "seed": 7,
+        "num_layers": 4,
+        "fine_tune_type": "lora",
+        "grad_checkpoint": False,
+        "resume_adapter_file": None,
     }
-    settings = main.training_settings(recipe, 512, 60, iters=3, learning_rate=0.25, **given)
-    assert settings == by_itself | {"iters": 3, "steps_per_eval": 1, "learning_rate": 0.25}
+    options += ["--iters", "3", "--learning-rate", "0.25", "--num-layers", "-1"]
+    settings = recipes.training_settings(parse(options), base[0], False, 60)
+    given = {"iters": 3, "steps_per_eval": 1, "learning_rate": 0.25, "num_layers": -1}
+    assert settings == by_itself | given
