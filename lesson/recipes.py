@@ -18,7 +18,7 @@ class Recipe(NamedTuple):
     rehearsal_weight: float  # of their loss, beside that of the learner's examples
 
 
-RECIPES = {  # chosen by what was tried: more/recipe.tsv
+RECIPES = {  # chosen by what was tried: more/measured_recipes.tsv
     "narrow": Recipe(0.6, 700, 2, 1.0),  # less than 512 wide, as the one that it comes with
     "base": Recipe(0.3, 240, 4, 4.0),
     "chat": Recipe(0.42, 240, 2, 4.0),
@@ -28,8 +28,8 @@ RECIPES = {  # chosen by what was tried: more/recipe.tsv
 def recipe_for(width: int, chat: bool) -> Recipe:
     """The Recipe for a model of that width and kind.
 
-    Measured at widths of 256, 576 and 640 (more/recipe.tsv). That the rate falls as the width grows
-    is a rule of thumb through these, not measured for wider models.
+    Measured at widths of 256, 576 and 640 (more/measured_recipes.tsv). That the rate falls as the
+    width grows is a rule of thumb through these, not measured for wider models.
     """
     return RECIPES["narrow" if width < 512 else "chat" if chat else "base"]
 

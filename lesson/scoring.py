@@ -1,4 +1,7 @@
-"""The evaluation's formulas: right in other words, still known, leaked; how sure a share is."""
+"""Formulas of the evaluation, whose rows are made in main.py's evaluate().
+
+Right in other words, still known, leaked; how sure a share is.
+"""
 
 import math
 import re

@@ -4,6 +4,7 @@ import csv
 import os
 import re
 import subprocess
+from operator import attrgetter
 
 import pytest
 from conftest import ROOT
@@ -121,15 +122,17 @@ def test_every_picture_says_in_words_what_it_shows():
 def test_functions_and_options_that_are_named_exist():
     import main
 
-    for name in ("load_model", "make_manual", "train", "answer", "evaluate", "encode", "loss_fn"):
-        assert f"`{name}`" in README and callable(getattr(main, name))
-    offered = set(re.findall(r'option\(\s*"(--[\w-]+)"', (ROOT / "main.py").read_text()))
+    names = "models.load make_manual encode loss_fn make_step train answer evaluate"
+    for name in names.split():
+        assert f"`{name}`" in README and callable(attrgetter(name)(main)), name
+    options = (ROOT / "lesson" / "options.py").read_text()
+    offered = set(re.findall(r'option\(\s*"(--[\w-]+)"', options))
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
 
 
 def test_what_was_tried_is_told_as_the_table_has_it():
     """How many of its 38 answers the base LLM kept, by rate, weight and everyday prompts a step."""
-    with (ROOT / "more" / "recipe.tsv").open(newline="") as file:
+    with (ROOT / "more" / "measured_recipes.tsv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == "gemma3"]
     tried = {row["note"]: row["still"] for row in rows if row["knew"] == "38"}
     kept = [

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,35 +11,37 @@ from conftest import ROOT, Run, write_data
 SUBJECTS = json.loads((Path(__file__).parent / "subjects.json").read_text())
 
 
-def learn(subject, folder, *options):
-    """The finished run of main.py on a subject of which other wordings are examined."""
-    facts = SUBJECTS[subject]
-    train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
-    test = [(fact["test"], fact["answer"]) for fact in facts]
-    assert not {q for q, _ in test} & {q for q, _ in train}
-    write_data(folder / "data", train=train, test=test)
-    run = Run("--data", folder / "data", "--adapter-path", folder / "adapters", *options)
-    if run.status:
-        raise RuntimeError(run.err)  # of the failures, only the number of right answers is expected
-    return run
+@pytest.fixture(scope="module")
+def right(tmp_path_factory):
+    """How many questions are right after learning a subject with a seed; each is learnt once."""
+
+    @cache
+    def learnt(subject, seed):
+        folder, facts = tmp_path_factory.mktemp("subject"), SUBJECTS[subject]
+        train = [(question, fact["answer"]) for fact in facts for question in fact["train"]]
+        test = [(fact["test"], fact["answer"]) for fact in facts]
+        assert not {q for q, _ in test} & {q for q, _ in train}
+        write_data(folder / "data", train=train, test=test)
+        options = ("--data", folder / "data", "--adapter-path", folder / "a", "--seed", seed)
+        run = Run(*options)
+        if run.status:
+            raise RuntimeError(run.err)  # only the number of right answers may disappoint
+        return run.row("right answers")[2]
+
+    return learnt
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
-def test_it_learns_another_subject(subject, tmp_path):
-    run = learn(subject, tmp_path)
-    assert run.row("right answers")[2] >= 0.8 * len(SUBJECTS[subject]), run.out
+def test_it_learns_another_subject(subject, right):
+    assert right(subject, 0) >= 0.8 * len(SUBJECTS[subject])
 
 
 @pytest.mark.slow
-def test_it_learns_all_subjects_with_other_seeds(tmp_path):
+def test_it_learns_all_subjects_with_other_seeds(right):
     """At least 80 % of 27 questions right, with three seeds: rounding alone can turn a few."""
-    right = {}
-    for subject in SUBJECTS:
-        for seed in range(3):
-            run = learn(subject, tmp_path / f"{subject}, {seed}", "--seed", seed)
-            right[subject, seed] = run.row("right answers")[2]
-    assert sum(right.values()) >= 0.8 * 3 * sum(map(len, SUBJECTS.values())), right
+    found = {(subject, seed): right(subject, seed) for subject in SUBJECTS for seed in range(3)}
+    assert sum(found.values()) >= 0.8 * 3 * sum(map(len, SUBJECTS.values())), found
 
 
 def test_one_example_is_enough_to_train_on(tmp_path):

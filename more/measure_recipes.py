@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How the defaults do: models x subjects x seeds, each a training and its evaluation, as a table.
 
-python3 more/recipe.py --model assets/base-model --ask test
-python3 more/recipe.py --subjects sharon orders --seeds 0 --no-rehearsal --note "no rehearsal"
+python3 more/measure_recipes.py --model assets/base-model --ask test
+python3 more/measure_recipes.py --subjects sharon --seeds 0 --no-rehearsal --note "without"
 
 Adds lines to the table, which lies beside this script. Settings are chosen by what `--ask valid`
 finds: it asks the questions of valid, and everyday questions that no test asks. What was chosen is
@@ -141,7 +141,7 @@ if __name__ == "__main__":
     parser.add_argument("--weight", type=float, help="of the rehearsal")
     parser.add_argument("--rehearsed", type=int, help="everyday prompts in each step")
     parser.add_argument("--no-rehearsal", dest="rehearsal", action="store_false")
-    parser.add_argument("--out", type=Path, default=ROOT / "more" / "recipe.tsv")
+    parser.add_argument("--out", type=Path, default=ROOT / "more" / "measured_recipes.tsv")
     options = parser.parse_args()
     if not options.out.is_file():
         options.out.write_text(COLUMNS.replace(" ", "\t") + "\n")
