@@ -496,12 +496,15 @@ def main(args: Namespace) -> None:
         return
     data = load_data(args.data, args.model)
     old_work = Rehearsal(load_everyday(args.data), load_known(args.data, args.model), encode_prompt)
-    screen.describe_exam(data)
+    screen.describe_exam(data, args.data)
     model, tokenizer, config = models.load(args.model)
     models.check_options(model, args.num_layers, args.fine_tune_type)
     context, chat = models.context_length(config), tokenizer.has_chat_template
+    data = models.without_end(tokenizer, data)
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
-    data, rows, findings = look_over(data, rows, min(args.max_seq_length, context))
+    models.check_rows(model, data, rows)
+    max_length, special = min(args.max_seq_length, context), models.special_tokens(tokenizer)
+    data, rows, findings = look_over(data, rows, max_length, special)
     exam, questions = choose_exam(data)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     settings = recipes.training_settings(args, model, chat, len(rows["train"]))

@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -66,14 +66,26 @@ def hold_out_exam(train: list[Example]) -> tuple[list[Example], list[Example]]:
 
 
 def load_folder(folder: Path) -> dict[str, list[Example]]:
-    """The examples of train.jsonl, valid.jsonl and test.jsonl; stops if train has none."""
-    data = {split: load_examples(folder / f"{split}.jsonl") for split in ("train", "valid", "test")}
+    """The examples of train.jsonl, valid.jsonl or validation.jsonl, and test.jsonl.
+
+    Stops if train has none.
+    """
+    data = {split: load_examples(path) for split, path in split_files(folder).items()}
     if not data["train"]:
         others = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
         only = f", only {brief(', '.join(name for _, name in others), 60)}" * bool(others)
         lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
         stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {FORMAT}")
     return data
+
+
+def split_files(folder: Path) -> dict[str, Path]:
+    """The file of each split; valid's may have the name that it has in data sets on the Hub."""
+    files = {split: folder / f"{split}.jsonl" for split in ("train", "valid", "test")}
+    with suppress(PermissionError):  # which the reading of the file reports
+        if not files["valid"].exists() and (folder / "validation.jsonl").exists():
+            files["valid"] = folder / "validation.jsonl"
+    return files
 
 
 def load_from_hub(name: str) -> dict[str, list[Example]]:
@@ -249,7 +261,7 @@ def checked(value: object, kind: type[Kind], name: str) -> Kind:
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {KINDS.get(type(value), 'null')}, not {KINDS[kind]}")
     if isinstance(value, str):
-        value = value.strip()
+        value = re.sub(r"\r\n?", "\n", value.strip())  # as Windows ends lines, and old Macs did
     if not value:
         raise ValueError(f"{name} is empty")
     if len(value) > MAX_CHARACTERS:

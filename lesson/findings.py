@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
 from importlib.resources import files
 from itertools import chain, pairwise
@@ -16,11 +16,17 @@ MAX_SHOWN = 10  # findings of each kind
 
 
 def look_over(
-    data: dict[str, list[Example]], rows: dict[str, list[Row]], max_tokens: int
+    data: dict[str, list[Example]],
+    rows: dict[str, list[Row]],
+    max_tokens: int,
+    special_tokens: Collection[str] = (),
 ) -> tuple[dict[str, list[Example]], dict[str, list[Row]], str]:
-    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text)."""
+    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text).
+
+    special_tokens: as the end of text, which stand for something else than their letters.
+    """
     sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
-    findings, fitting = check_data(data), {}
+    findings, fitting = check_data(data, special_tokens), {}
     for split, examples in data.items():
         pairs = list(zip(examples, rows[split]))
         fitting[split] = [(example, row) for example, row in pairs if len(row[0]) <= max_tokens]
@@ -50,7 +56,9 @@ def report(sizes: str, findings: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
+def check_data(
+    data: dict[str, list[Example]], special_tokens: Collection[str] = ()
+) -> dict[str, list[str]]:
     """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
     findings: dict[str, list[str]] = defaultdict(list)
     answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
@@ -58,8 +66,13 @@ def check_data(data: dict[str, list[Example]]) -> dict[str, list[str]]:
         seen: dict[tuple, Example] = {}
         for example in examples:
             question, answer = words(example.prompt), words(example.completion)
-            for wrong, right in misspellings(f"{example.prompt}\n{example.completion}"):
+            text = f"{example.prompt}\n{example.completion}"
+            for wrong, right in misspellings(text):
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
+            for token in re.findall(r"[<\[][^\s<>\[\]]+[>\]]", text):
+                if token in special_tokens:
+                    kind = "Holds a special token, which is no text to the model"
+                    findings[kind].append(f"{named(example)} has {token}")
             place, other = answers.setdefault(question, (example.place, example.completion))
             if question and words(other) != answer:
                 both = f"{quote(example.completion)}, but in {place} {quote(other)}"

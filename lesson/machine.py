@@ -21,7 +21,7 @@ import mlx.core as mx
 from mlx import nn
 from mlx.utils import tree_flatten
 
-from lesson.start import launched_rank
+from lesson.start import RANK_VARIABLES, launched_rank
 
 LAUNCHED = launched_rank() is not None  # by mlx.launch or MPI, perhaps with others
 RANK = launched_rank() or 0  # of several processes, the first, which tells the story, is 0
@@ -129,9 +129,13 @@ def group() -> mx.distributed.Group:
     if hosts.is_file() and not hosts.read_text().strip():
         del os.environ["MLX_HOSTFILE"]
     try:
-        return mx.distributed.init(backend="any" if LAUNCHED else "ring")
+        found = mx.distributed.init(backend="any" if LAUNCHED else "ring")
     except RuntimeError as error:
         stop_alone(f"the others are not reached: {error}")
+    if found.size() <= RANK:
+        name = next(name for name in RANK_VARIABLES if name in os.environ)
+        stop_alone(f"{name}={RANK} says that there are others, but there are none; unset {name}")
+    return found
 
 
 def synchronize(flag: bool = False, error: str = "") -> bool:

@@ -2,8 +2,9 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from mlx_lm.tuner.trainer import grad_checkpoint
 from mlx_lm.utils import get_total_parameters
 
 from lesson import screen
-from lesson.dataset import is_on_hub
+from lesson.dataset import Example, Row, is_on_hub
 from lesson.machine import errors_in_one_line, stop
 
 
@@ -65,6 +66,41 @@ def choose_end_token(tokenizer: TokenizerWrapper, name: str) -> None:
         stop(f"--model {name}: its tokenizer has no end of text, so it could never stop")
     tokenizer.eos_token_id = [*learnt, *sorted(tokenizer.eos_token_ids)][0]
     tokenizer.eos_token_ids = {*tokenizer.eos_token_ids, *ends}
+
+
+def without_end(
+    tokenizer: TokenizerWrapper, data: dict[str, list[Example]]
+) -> dict[str, list[Example]]:
+    """The examples without the end of text after their answers, which encode() adds by itself."""
+    end = tokenizer.decode([tokenizer.eos_token_id])
+    return {
+        split: [e._replace(completion=e.completion.removesuffix(end).rstrip()) for e in examples]
+        for split, examples in data.items()
+    }
+
+
+def special_tokens(tokenizer: TokenizerWrapper) -> set[str]:
+    """The tokens that stand for something else than their letters, as the end of text."""
+    return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+
+
+def check_tokens(model: nn.Module, tokens: Iterable[int], place: str) -> None:
+    """Stops at a token that the model has no row of numbers for: MLX would read beyond the end."""
+    rows, _ = embedding_shape(model)
+    if (token := max(tokens, default=0)) >= rows:
+        stop(
+            f"{place}: its token {token} is none of the model's {rows:,};"
+            " take the model's own tokenizer, or leave out what that token stands for"
+        )
+
+
+def check_rows(
+    model: nn.Module, data: dict[str, list[Example]], rows: dict[str, list[Row]]
+) -> None:
+    """Stops at the first example that has a token of which the model knows nothing."""
+    for split, examples in data.items():
+        for example, (tokens, _) in zip(examples, rows[split]):
+            check_tokens(model, tokens, example.place)
 
 
 def check_can_be_asked(model: nn.Module, name: str) -> None:
@@ -157,6 +193,7 @@ def generate(
     """(texts, their tokens): the likeliest continuation of each prompt (tokens), all at once."""
     if not prompts:
         return [], []
+    check_tokens(model, chain.from_iterable(prompts), "the question")
     # What all of them begin with, such as the manual, is read once and kept: a prompt cache.
     shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
     if shared:

@@ -1,6 +1,7 @@
 """The command line: its options, and what their words have to be."""
 
 import os
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -33,6 +34,13 @@ def layers(text: str) -> int:
     return -1 if text == "-1" else positive(int)(text)
 
 
+def name(text: str) -> str:
+    """The type of --model and --data: where that is a page of the Hub, the owner/name in it."""
+    page = r"https?://(?:huggingface\.co|hf\.co)/(?:datasets/)?([\w.-]+/[\w.-]+)(?:[/?#].*)?"
+    found = re.fullmatch(page, text)
+    return found[1] if found else text
+
+
 def existing_file(text: str) -> Path:
     """The type of an option that names a file."""
     if not Path(text).is_file():
@@ -47,8 +55,9 @@ def parse(words: Sequence[str] | None = None) -> Namespace:
     """
     parser = ArgumentParser()
     option, here = parser.add_argument, os.path.relpath
-    option("--model", default=here(ROOT / "assets/base-model"), help="folder, or name on the Hub")
-    option("--data", default=here(ROOT / "data"), help="folder, or name of a data set on the Hub")
+    base_model, data = here(ROOT / "assets/base-model"), here(ROOT / "data")
+    option("--model", type=name, default=base_model, help="folder, or name on the Hub")
+    option("--data", type=name, default=data, help="folder, or name of a data set on the Hub")
     adapters = here(ROOT / "adapters")
     option("--adapter-path", type=saving.adapter_folder, default=adapters, help="to save in")
     option("--batch-size", type=positive(int), default=4, help="examples in a step")

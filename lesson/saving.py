@@ -17,7 +17,7 @@ from mlx import nn
 from mlx.utils import tree_flatten
 from rich.markup import escape
 
-from lesson.dataset import Example
+from lesson.dataset import Example, split_files
 from lesson.machine import RANK, errors_in_one_line, interrupted, reached, stop
 from lesson.screen import Check, export_svg, plot, show
 
@@ -162,10 +162,8 @@ def write_json(record: dict) -> Callable[[Path], int]:
 def surroundings(settings: dict) -> dict[str, dict]:
     """The settings, versions, and SHA-256 of the data that a run was made with."""
     versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    files = {
-        f"{s}.jsonl": Path(settings["data"]) / f"{s}.jsonl" for s in ("train", "valid", "test")
-    }
-    read = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    files = split_files(Path(settings["data"])).values()
+    read = {path.name: path.read_bytes() for path in files if path.is_file()}
     return {
         "settings": {name: str(v) if isinstance(v, Path) else v for name, v in settings.items()},
         "versions": versions | {"machine": platform.platform()},

@@ -66,8 +66,13 @@ def describe_model(name: str, parameters: int, bits: int | None, on_gpu: bool) -
     show(f"{escape(name)}: {parameters:,} parameters{kept}, on {where}")
 
 
-def describe_exam(data: dict[str, list[Example]]) -> None:
-    """Says where the questions of the exam come from, if there is no test.jsonl."""
+def describe_exam(data: dict[str, list[Example]], source: str) -> None:
+    """Says where the questions of the exam come from, if there is no test.jsonl.
+
+    And which of two files is read, where both are valid's.
+    """
+    if all((Path(source) / f"{name}.jsonl").exists() for name in ("valid", "validation")):
+        show("Of valid.jsonl and validation.jsonl, the first is read.")
     if not data["test"]:
         show("No test.jsonl for the exam: it asks what was practised.")
         return

@@ -1,9 +1,15 @@
-"""What happens before the libraries are loaded, which takes two seconds."""
+"""What happens before the libraries are loaded, which takes two seconds.
+
+It runs on any Python 3, also without the environment that init.sh makes.
+"""
+
+from __future__ import annotations
 
 import os
 import signal
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from io import TextIOWrapper
 
 SETTINGS = {
@@ -28,12 +34,37 @@ def set_up_libraries() -> None:
     os.environ.update(SETTINGS)
 
 
+def open_streams() -> None:
+    """Standard input, output and error, each open, and none of them upset by a letter."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed, as by cron
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, PTH123  for as long as it runs
+        stream = getattr(sys, name)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # the terminal may not have all letters
+    if os.environ.get("COLUMNS") == "0":  # as Emacs says it, who leaves the width to us
+        del os.environ["COLUMNS"]
+
+
+def check_surroundings() -> None:
+    """Ends the program with one line where it cannot even begin."""
+    why = ""
+    if sys.version_info < (3, 11) or not find_spec("mlx"):
+        why = "this Python lacks what it needs; run: bash init.sh && .venv/bin/python3 main.py"
+    try:
+        os.getcwd()  # noqa: PTH109  pathlib takes longer to load
+    except FileNotFoundError:
+        why = "the folder that you started it in is gone; cd to one that is there"
+    if why:
+        print(f"main.py: {why}", file=sys.stderr)
+        sys.exit(2)
+
+
 def start(first_line: str) -> None:
     """Says the first line, so that the screen is not empty while the libraries are loaded."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it at once: there is nothing to keep
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")  # the terminal may not have all letters
+    open_streams()
+    check_surroundings()
     if not launched_rank():  # of several processes, the first tells the story
         with suppress(OSError):  # if nobody reads, that is noticed at the next line
             print(first_line, flush=True)

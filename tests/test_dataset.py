@@ -11,7 +11,7 @@ import shutil
 import pytest
 from conftest import QuickRun, Run
 
-from lesson import dataset
+from lesson import dataset, screen
 
 LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 GOOD = b'{"prompt": "Who?", "completion": "Me."}\n'
@@ -384,6 +384,10 @@ READ = {  # a train.jsonl; the questions and answers that are read from it
     "a mark in the middle": (GOOD + b"\xef\xbb\xbf" + GOOD, [WHO, WHO]),
     "CRLF": (GOOD.replace(b"\n", b"\r\n") * 2, [WHO, WHO]),
     "CR": (GOOD.replace(b"\n", b"\r") * 2, [WHO, WHO]),
+    "CRLF and CR in the texts": (
+        example("Who?\r\nWhere?", "Me.\rHere."),
+        [("Who?\nWhere?", "Me.\nHere.")],
+    ),
     "blank lines": (b"\n \t\n" + GOOD + b"\n\r\n\xc2\xa0\n" + GOOD + b"\n\n", [WHO, WHO]),
     "no line end": (GOOD.strip(), [WHO]),
     "white space around": (example("\n Who?\t", " Me.\u3000 "), [WHO]),
@@ -427,6 +431,19 @@ def test_what_is_read_as_one_would_expect(case, tmp_path):
     (tmp_path / "train.jsonl").write_bytes(content)
     examples = dataset.load_examples(tmp_path / "train.jsonl")
     assert [(e.prompt, e.completion) for e in examples] == expected
+
+
+def test_valid_may_have_the_name_that_it_has_on_the_hub(tmp_path):
+    """If both are there, valid.jsonl is read, and the screen says so."""
+    home = Home(tmp_path)
+    home.write({"train.jsonl": GOOD, "validation.jsonl": example("Whose?", "Mine.")})
+    questions = [e.prompt for e in dataset.load_data(str(home.data), "")["valid"]]
+    assert questions == ["Whose?"]
+    home.write({"valid.jsonl": example("Where?", "Here.")})
+    assert [e.prompt for e in dataset.load_data(str(home.data), "")["valid"]] == ["Where?"]
+    with screen.console.capture() as shown:
+        screen.describe_exam(dataset.load_data(str(home.data), ""), str(home.data))
+    assert shown.get().startswith("Of valid.jsonl and validation.jsonl, the first is read.\n")
 
 
 LONG_QUESTION = example("Who? " * 60, "Me.")

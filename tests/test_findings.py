@@ -6,6 +6,7 @@ import time
 import pytest
 from conftest import ROOT, Run, write_data
 
+import main
 from lesson import dataset, findings, models
 
 CLEAN = [
@@ -109,10 +110,31 @@ def test_clean_data_are_called_clean(lesson):
     assert "Looked over 48 of train, 12 of valid, 12 of test: nothing to mend." in lesson.out
 
 
+def test_special_tokens_within_a_text_are_found(base):
+    """What ends a text, or a turn, does so in the middle too; as a word it cannot be learnt."""
+    pairs = [
+        ("What ends a text?", "The mark <|endoftext|> does."),
+        ("Is <b>this</b> a mark, or [that]?", "No."),
+    ]
+    special = models.special_tokens(base[1])
+    (found,) = findings.check_data(examples(pairs), special).items()
+    kind, places = found
+    assert kind.startswith("Holds a special token")
+    assert places == ['train.jsonl:1: "What ends a text?" has <|endoftext|>']
+
+
+def test_the_end_of_text_after_an_answer_is_taken_off(base):
+    """Other tools want it there; encode() adds it by itself, and twice it would be learnt."""
+    data = examples([("Who?", "Me.<|endoftext|>"), ("Where?", "Here. <|endoftext|>")])
+    data = models.without_end(base[1], data)
+    assert [e.completion for e in data["train"]] == ["Me.", "Here."]
+    tokens, _ = main.encode(base[1], data["train"][0])
+    assert base[1].decode(tokens) == "Who?\nMe.<|endoftext|>"
+    assert findings.check_data(data, models.special_tokens(base[1])) == {}
+
+
 def test_ten_thousand_examples_take_at_most_five_seconds():
     """Of ordinary words, some 250 letters each; their tokens are counted, too, as in the lesson."""
-    import main
-
     rng = random.Random(0)
     vocabulary = sorted({right for right in findings.dictionary().values() if right.isalpha()})[::7]
 

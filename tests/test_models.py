@@ -21,6 +21,7 @@ from mlx.utils import tree_flatten
 from mlx_lm import fuse
 from mlx_lm.models import gpt2, llama
 from models import KINDS, make
+from tokenizers import Tokenizer
 
 import main
 from lesson import dataset, models, screen
@@ -213,6 +214,31 @@ def test_a_template_that_always_opens_a_thought_is_closed(tmp_path):
     tokens, asked = main.encode(tokenizer, example)
     assert tokenizer.decode(tokens[:asked]).endswith("<|im_start|>assistant\n<think>\n")
     assert tokenizer.decode(tokens[asked:]) == "</think>\n\nMarta.<|im_end|>"
+
+
+def with_a_token_too_many(tmp_path):
+    """The embedded model, whose tokenizer has one token more than it has rows of numbers."""
+    folder = shutil.copytree(BASE, tmp_path / "model")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.add_special_tokens(["[BREAD]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def test_a_token_that_the_model_has_no_row_for(tmp_path):
+    """MLX would read what lies behind the last row. In the data it is named with its place."""
+    model = with_a_token_too_many(tmp_path)
+    pairs = [("Who?", "Me."), ("What is that?", "It is [BREAD].")]
+    data = write_data(tmp_path / "data", train=pairs, test=pairs[:1])
+    run = Run("--model", model, "--data", data, "--adapter-path", tmp_path / "a")
+    assert run.status == 2 and not (tmp_path / "a").exists()
+    where = f"main.py: {data / 'train.jsonl'}:2: its token 1024 is none of the model's 1,024"
+    assert run.err.startswith(where) and run.err.count("\n") == 1, run.err
+    # Where no example has it, all goes well, until somebody types it.
+    network, tokenizer, _ = models.load(str(model))
+    assert main.encode(tokenizer, dataset.Example("Who?", [], "Me.", "here"))
+    with pytest.raises(SystemExit):
+        main.answer(network, tokenizer, 3, [dataset.Example("What is [BREAD]?", [], "", "")])
 
 
 def test_text_alone_is_no_answer_that_is_asked_for(tmp_path):

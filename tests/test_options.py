@@ -7,6 +7,8 @@ import mlx.core as mx
 import pytest
 from conftest import ROOT, QuickRun, Run
 
+from lesson.options import parse
+
 GOOD = '{"prompt": "Who?", "completion": "Me."}\n'
 
 
@@ -46,6 +48,22 @@ SETTINGS = {
     "a negative rate": (["--learning-rate", "-1"], "--learning-rate"),
     "no examples in a batch": (["--batch-size", "0"], "--batch-size"),
 }
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("https://huggingface.co/someone/some-model", "someone/some-model"),
+        ("https://huggingface.co/datasets/someone/facts/tree/main", "someone/facts"),
+        ("http://hf.co/someone/some.model?library=mlx", "someone/some.model"),
+        ("https://example.org/someone/some-model", "https://example.org/someone/some-model"),
+        ("someone/some-model", "someone/some-model"),
+        ("data", "data"),
+    ],
+)
+def test_the_address_of_a_page_on_the_hub_is_the_name_in_it(given, name):
+    options = parse(["--model", given, "--data", given])
+    assert options.model == options.data == name
 
 
 @pytest.mark.parametrize("mistake", SETTINGS)
