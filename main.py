@@ -496,7 +496,7 @@ def main(args: Namespace) -> None:
         return
     data = load_data(args.data, args.model)
     old_work = Rehearsal(load_everyday(args.data), load_known(args.data, args.model), encode_prompt)
-    screen.describe_exam(data, args.data)
+    screen.describe_data(data, args.data)
     model, tokenizer, config = models.load(args.model)
     models.check_options(model, args.num_layers, args.fine_tune_type)
     context, chat = models.context_length(config), tokenizer.has_chat_template

@@ -6,7 +6,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -32,6 +32,7 @@ class Example(NamedTuple):
     messages: list[dict[str, str]]  # {"role": …, "content": …} of all but the answer
     completion: str
     place: str  # file and line
+    not_read: tuple[str, ...] = ()  # further keys of the line
 
 
 # ---- The splits --------------------------------------------------------------------------------
@@ -161,11 +162,23 @@ def load_examples(path: Path) -> list[Example]:
     return examples
 
 
+PACKED = {  # how a file begins that is no text, and what it is
+    b"\x1f\x8b": "packed with gzip",
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"PAR1": "a Parquet file",
+    b"ARROW1": "an Arrow file",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+}
+
+
 def read_text(path: Path) -> str:
     """What a file says, with a line feed after each line; nothing if there is no such file."""
     try:
         return path.read_text("utf-8")
     except UnicodeDecodeError as error:
+        for begins, kind in PACKED.items():
+            if error.object.startswith(begins):
+                stop(f"{path}: is {kind}, not text; unpack it, and in it {FORMAT}")
         line = error.object.count(b"\n", 0, error.start) + 1
         what = "not UTF-8, perhaps UTF-16 or Latin-1; save the file as UTF-8"
         stop(f"{path}:{line}: {what}, and in it {FORMAT}")
@@ -187,6 +200,9 @@ def errors_at(place: str) -> Iterator[None]:
 
 # ---- Records -----------------------------------------------------------------------------------
 MISTAKES = {  # how a line looks with a line feed where it ceases to be JSON; what to say of it
+    r"^\n?version https://git-lfs": "is a Git LFS pointer, not the file; run: git lfs pull",
+    r"(?i)^\n?<(!doctype|html)": "is a web page, saved instead of the file; download that again",
+    r'^\n?"?[\w ]+"?\n?[,;\t]"?[\w ]': "is a table, as CSV; make a line of JSON of each row",
     r"\0": "has NUL bytes, as UTF-16 has; save the file as UTF-8",
     "\n['`‘’“”]": 'has other quotation marks than JSON, which has " around names and texts',
     r"(,\s*\n|\n,\s*)[}\]]|\n,$": "has a comma after which nothing comes; delete it",
@@ -221,35 +237,62 @@ def unique_keys(pairs: list[tuple[str, object]]) -> dict:
     return dict(pairs)
 
 
+FORMS = (  # mlx-lm's three, and the commonest others; of two that fit, the first is read
+    ("prompt", "completion"),
+    ("messages",),
+    ("conversations",),  # as ShareGPT has them
+    ("instruction", "output"),  # as Alpaca has them, often with an input
+    ("question", "answer"),
+    ("text",),
+)
+
+
 def read_example(record: object, place: str) -> Example:
-    """An example in any of mlx-lm's three formats; a ValueError if it is in none of them."""
+    """An example in one of the FORMS; a ValueError if it is in none of them."""
     record = checked(record, dict, "the example")
-    turns: Iterable[tuple[str, object, str]]
-    if record.keys() >= {"prompt", "completion"}:
-        question = ("user", record["prompt"], '"prompt"')
-        turns = [question, ("assistant", record["completion"], '"completion"')]
-    elif "messages" in record:
-        turns = read_messages(record["messages"])
-    elif "text" in record:
-        turns = [("assistant", record["text"], '"text"')]
-    else:
+    form = next((form for form in FORMS if record.keys() >= set(form)), None)
+    if not form:
         raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
-    chat = [{"role": role, "content": checked(text, str, name)} for role, text, name in turns]
+    if form[0] in ("messages", "conversations"):
+        chat = read_messages(record[form[0]], form[0])
+    else:
+        roles = ("user", "assistant")[-len(form) :]
+        texts = [checked(record[key], str, f'"{key}"') for key in form]
+        chat = [{"role": role, "content": text} for role, text in zip(roles, texts)]
+    further = {key: value for key, value in record.items() if key not in form and value}
+    if form[0] == "instruction" and "input" in further:
+        chat[0]["content"] += "\n" + checked(further.pop("input"), str, '"input"')
+    if "system" in further and len(chat) > 1 and chat[0]["role"] != "system":
+        text = checked(further.pop("system"), str, '"system"')
+        chat.insert(0, {"role": "system", "content": text})
     *messages, last = chat
-    return Example("\n".join(m["content"] for m in messages), messages, last["content"], place)
+    prompt = "\n".join(message["content"] for message in messages)
+    return Example(prompt, messages, last["content"], place, tuple(further))
 
 
-def read_messages(messages: object) -> Iterator[tuple[str, object, str]]:
-    """(role, content, what to call it) of each message; a ValueError if they are no such chat."""
-    for number, message in enumerate(checked(messages, list, '"messages"'), 1):
+ROLES = {"human": "user", "gpt": "assistant"}  # as ShareGPT calls them
+ROLES |= {role: role for role in ("system", "user", "assistant")}
+
+
+def read_messages(messages: object, key: str) -> list[dict[str, str]]:
+    """The messages of a chat, as {"role": …, "content": …}; a ValueError if they are none."""
+    chat = []
+    for number, message in enumerate(checked(messages, list, f'"{key}"'), 1):
         name = f"message {number}"
-        if not checked(message, dict, name).keys() >= {"role", "content"}:
+        message = checked(message, dict, name)
+        if message.get("tool_calls") or message.get("function_call"):
+            raise ValueError(f"{name} calls a tool, which is not taught here; leave such chats out")
+        keys = ("from", "value") if message.keys() >= {"from", "value"} else ("role", "content")
+        if not message.keys() >= set(keys):
             raise ValueError(f"{name} {wrong_keys(message, 'role', 'content')}")
-        if message["role"] not in ("system", "user", "assistant"):
+        role, content = (message[key] for key in keys)
+        if not isinstance(role, str) or role not in ROLES:
             raise ValueError(f"{name} has another role than system, user or assistant")
-        yield message["role"], message["content"], f'"content" of {name}'
-    if message["role"] != "assistant":
+        text = checked(content, str, f'"{keys[1]}" of {name}')
+        chat.append({"role": ROLES[role], "content": text})
+    if chat[-1]["role"] != "assistant":
         raise ValueError("the last message has to be the assistant's, which is learnt")
+    return chat
 
 
 KINDS = {dict: "an object", list: "a list", str: "a text", float: "a number", bool: "true or false"}

@@ -13,6 +13,7 @@ from lesson.dataset import Example, Row, quote, words
 from lesson.machine import stop
 
 MAX_SHOWN = 10  # findings of each kind
+MAX_CONTRADICTIONS = 4  # answers to one question, beyond which they are a task, as telling stories
 
 
 def look_over(
@@ -62,6 +63,9 @@ def check_data(
     """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
     findings: dict[str, list[str]] = defaultdict(list)
     answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
+    different = defaultdict(set)  # question: the answers to it
+    for example in chain(data["train"], data["valid"], data["test"]):
+        different[words(example.prompt)].add(words(example.completion))
     for examples in (data["train"], data["valid"], data["test"]):
         seen: dict[tuple, Example] = {}
         for example in examples:
@@ -74,7 +78,12 @@ def check_data(
                     kind = "Holds a special token, which is no text to the model"
                     findings[kind].append(f"{named(example)} has {token}")
             place, other = answers.setdefault(question, (example.place, example.completion))
-            if question and words(other) != answer:
+            count = len(different[question])
+            if question and count > MAX_CONTRADICTIONS:
+                if place == example.place:
+                    found = f"{named(example)} has {count}: a task, which no exam scores"
+                    findings["Many answers to one question"].append(found)
+            elif question and words(other) != answer:
                 both = f"{quote(example.completion)}, but in {place} {quote(other)}"
                 findings["Two answers to one question"].append(f"{named(example)} is {both}")
             first = seen.setdefault((question, answer), example)
@@ -85,7 +94,8 @@ def check_data(
             findings["Nearly repeated"].append(found)
     rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
     for example in chain(data["valid"], data["test"]):
-        if trained := rehearsed.get(words(example.prompt)):
+        question = words(example.prompt)
+        if (trained := rehearsed.get(question)) and len(different[question]) <= MAX_CONTRADICTIONS:
             found = f"{named(example)} stands in {trained}"
             findings["Asked in training too, so the exam proves less"].append(found)
     return findings

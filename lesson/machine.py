@@ -43,6 +43,13 @@ ADVICE = {  # by what is in an error's name or text
     "RemoteProtocol|Consistency check": "the download broke off; run it again: whole files stay",
     "No safetensors": "no safetensors in it; other kinds can hold programs, and are not loaded",
     "trust_remote_code": "it wants to run a program of its own, which is never done here",
+    "json header|HeaderTooLarge|InvalidHeader": "its weights are no safetensors, perhaps a Git LFS"
+    " pointer (run git lfs pull) or half a download; fetch them again",
+    "Failed to parse tokenizer|UTF-8 BOM": "one of its JSON files is not what it should be, perhaps"
+    " a Git LFS pointer (run git lfs pull), or saved by an editor; fetch it again",
+    "backend tokenizer": "no tokenizer in it that can be read; fetch its tokenizer.json as well",
+    "Missing .* parameters|not in model|Expected shape": "weights and config.json do not belong"
+    " together; fetch both again, from one place",
     "Config name is missing": "it has several parts; save one as train.jsonl in a folder of yours",
 }
 

@@ -23,7 +23,7 @@ from rich.progress import track
 from rich.table import Table
 
 from lesson import machine
-from lesson.dataset import Example, brief, is_on_hub
+from lesson.dataset import Example, brief, is_on_hub, quote
 
 if TYPE_CHECKING:  # matplotlib is loaded when it draws
     from matplotlib.axes import Axes
@@ -66,13 +66,13 @@ def describe_model(name: str, parameters: int, bits: int | None, on_gpu: bool) -
     show(f"{escape(name)}: {parameters:,} parameters{kept}, on {where}")
 
 
-def describe_exam(data: dict[str, list[Example]], source: str) -> None:
-    """Says where the questions of the exam come from, if there is no test.jsonl.
-
-    And which of two files is read, where both are valid's.
-    """
+def describe_data(data: dict[str, list[Example]], source: str) -> None:
+    """Says what of the data is not read; where the exam comes from, if there is no test.jsonl."""
     if all((Path(source) / f"{name}.jsonl").exists() for name in ("valid", "validation")):
         show("Of valid.jsonl and validation.jsonl, the first is read.")
+    examples = chain.from_iterable(data[split] for split in ("train", "valid", "test"))
+    if keys := dict.fromkeys(chain.from_iterable(example.not_read for example in examples)):
+        show(f"Not read of the data: {escape(brief(', '.join(map(quote, keys)), 200))}.")
     if not data["test"]:
         show("No test.jsonl for the exam: it asks what was practised.")
         return
@@ -224,6 +224,9 @@ def show_evaluation(
             was, now = math.exp(before[split]), math.exp(after[split])
             losses = f"loss {before[split]:.3f}, {after[split]:.3f}"
             show(f"  Perplexity of {text}: {was:.2f} before, {now:.2f} now ({losses})")
+    if after.get("test", 0.0) > before.get("test", 0.0):
+        show("  [yellow]The training did harm[/]: the right answers are less likely to it now.")
+        show("  Try a lower --learning-rate, or fewer --iters.")
     show_known(compared)
     nobody = "Nothing left this machine: no connection was opened, no name looked up"
     hosts = ", ".join(sorted(machine.reached))

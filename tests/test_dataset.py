@@ -17,6 +17,10 @@ LIKE_THIS = 'write {"prompt": "a question", "completion": "its answer"}'
 GOOD = b'{"prompt": "Who?", "completion": "Me."}\n'
 
 
+USER, ASSISTANT = {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}
+HUMAN, GPT = {"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}
+
+
 def chat(*turns):
     """A line of messages, from pairs of role and content."""
     return json.dumps({"messages": [{"role": role, "content": said} for role, said in turns]})
@@ -122,21 +126,29 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
     "5 MB with no end": ('{"prompt": "' + "Who? " * 1_000_000, "ends too early"),
     # Keys
     "no keys": ("{}", "the example is empty"),
-    "question and answer": (
-        '{"question": "Who?", "answer": "Me."}',
-        'keys "question", "answer"; rename "question" to "prompt" and "answer" to "completion"',
+    "query and reply": (
+        '{"query": "Who?", "reply": "Me."}',
+        'keys "query", "reply"; rename "query" to "prompt" and "reply" to "completion"',
     ),
-    "instruction and output": (
-        '{"instruction": "Who?", "output": "Me."}',
-        'rename "instruction" to "prompt" and "output" to "completion"',
+    "question and output": (
+        '{"question": "Who?", "output": "Me."}',
+        'rename "question" to "prompt" and "output" to "completion"',
     ),
     "input and output": (
         '{"input": "Who?", "output": "Me."}',
         'rename "input" to "prompt" and "output" to "completion"',
     ),
-    "instruction, input and output": (
-        '{"instruction": "Answer.", "input": "Who?", "output": "Me."}',
-        'rename "instruction" + "input" to "prompt" and "output" to "completion"',
+    "instruction, input and answer": (
+        '{"instruction": "Answer.", "input": "Who?", "answer": "Me."}',
+        'rename "instruction" + "input" to "prompt" and "answer" to "completion"',
+    ),
+    "an input that is a list": (
+        '{"instruction": "Answer.", "input": ["Who?"], "output": "Me."}',
+        '"input" is a list, not a text',
+    ),
+    "a system that is a number": (
+        '{"prompt": "Who?", "completion": "Me.", "system": 3}',
+        '"system" is a number, not a text',
     ),
     "capitals": (
         '{"Prompt": "Who?", "Completion": "Me."}',
@@ -151,6 +163,14 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
         '{"frage": "Wer?", "antwort": "Ich."}',
         'has the keys "frage", "antwort"; we take prompt, completion, messages, text',
     ),
+    # Something else under the file's name
+    "a Git LFS pointer": (
+        "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234567",
+        "is a Git LFS pointer, not the file; run: git lfs pull",
+    ),
+    "a web page": ("<!DOCTYPE html>\n<html><head>", "is a web page, saved instead"),
+    "CSV": ("prompt,completion\nWho?,Me.", "is a table, as CSV"),
+    "CSV in quotation marks": ('"prompt","completion"\n"Who?","Me."', "is a table, as CSV"),
     "a thousand keys": (json.dumps({f"key {n}": n for n in range(1000)}), '"key 0", "key 1"'),
     "a key with a line break": ('{"a\\nb": "Who?"}', 'has the key "a b"'),
     "a key twice": (
@@ -158,20 +178,32 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
         'has the key "prompt" 2 times; keep one',
     ),
     # Messages
-    "conversations": (
-        '{"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]}',
-        'rename "conversations" to "messages"',
+    "a dialogue": (
+        '{"dialogue": [{"role": "user", "content": "Who?"}]}',
+        'rename "dialogue" to "messages"',
     ),
-    "from and value": (
-        '{"messages": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}]}',
-        'message 1 has the keys "from", "value"; rename "from" to "role" and "value" to "content"',
+    "speaker and text": (
+        '{"messages": [{"speaker": "user", "text": "Who?"}, {"speaker": "bot", "text": "Me."}]}',
+        'message 1 has the keys "speaker", "text"; rename "speaker" to "role" and "text" to "cont',
+    ),
+    "a tool that is called": (
+        json.dumps({"messages": [USER, {**ASSISTANT, "tool_calls": [{"id": "c1"}]}]}),
+        "message 2 calls a tool, which is not taught here; leave such chats out",
+    ),
+    "a tool that is called, and nothing said": (
+        json.dumps({"messages": [USER, {"role": "assistant", "function_call": {"name": "f"}}]}),
+        "message 2 calls a tool",
+    ),
+    "a conversation that the human ends": (
+        json.dumps({"conversations": [HUMAN, GPT, HUMAN]}),
+        "the last message has to be the assistant's",
     ),
     "a role too few": (
         '{"messages": [{"content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
         'message 1 has the key "content"; we take role, content',
     ),
     "an unknown role": (
-        chat(("human", "Who?"), ("assistant", "Me.")),
+        chat(("robot", "Who?"), ("assistant", "Me.")),
         "message 1 has another role than system, user or assistant",
     ),
     "a role that is a list": (
@@ -216,6 +248,11 @@ def not_a_folder(put):
 BAD = b'{"prompt": "Who?"}\n'
 TEXT = b'{"text": "The sea is wide."}\n'
 FOLDERS = {  # the files in it, or what else is done to it; words of the refusal
+    "a file packed with gzip": (
+        {"train.jsonl": b"\x1f\x8b\x08\x00" + bytes(9) + b"\xff"},
+        "train.jsonl: is packed with gzip, not text; unpack it, and in it write",
+    ),
+    "a Parquet file": ({"train.jsonl": b"PAR1\x15\x04\xff\xff"}, "train.jsonl: is a Parquet file"),
     "an empty file": ({"train.jsonl": b""}, "train.jsonl: no examples; on each line, "),
     "blank lines alone": (
         {"train.jsonl": b"\n \r\n\t\n"},
@@ -350,7 +387,7 @@ def test_a_folder_that_cannot_be_used(case, tmp_path):
     Home(tmp_path, case).refuses("main.py: data/", FOLDERS[case][1])
 
 
-@pytest.mark.parametrize("case", ["question and answer", "UTF-16", "a link to nowhere"])
+@pytest.mark.parametrize("case", ["query and reply", "UTF-16", "a link to nowhere"])
 def test_it_is_the_same_in_a_process_of_its_own(case, tmp_path):
     Home(tmp_path, case).refuses("main.py: data/", {**LINES, **FOLDERS}[case][1], before=())
 
@@ -378,6 +415,7 @@ def example(prompt, completion, **others):
 
 
 WHO = ("Who?", "Me.")
+AGAIN = ("Who?\nMe.\nWho?", "Me.")
 FAMILY = "\U0001f468\u200d\U0001f469\u200d\U0001f467"
 READ = {  # a train.jsonl; the questions and answers that are read from it
     "a byte-order mark": (b"\xef\xbb\xbf" + GOOD, [WHO]),
@@ -417,6 +455,19 @@ READ = {  # a train.jsonl; the questions and answers that are read from it
         + TEXT,
         [WHO, ("Be kind.\nWho?", "Me."), ("", "The sea is wide.")],
     ),
+    "instruction and output": (
+        b'{"instruction": "Who?", "input": "", "output": "Me.", "text": "### Who? Me."}',
+        [WHO],
+    ),
+    "instruction, input and output": (
+        b'{"instruction": "Who?", "input": "You.", "output": "Me."}',
+        [("Who?\nYou.", "Me.")],
+    ),
+    "question and answer": (b'{"question": "Who?", "answer": "Me.", "id": 3}', [WHO]),
+    "conversations": (json.dumps({"conversations": [HUMAN, GPT]}).encode(), [WHO]),
+    "from and value": (json.dumps({"messages": [HUMAN, GPT, HUMAN, GPT]}).encode(), [AGAIN]),
+    "a system message beside": (example(*WHO, system="Be kind."), [("Be kind.\nWho?", "Me.")]),
+    "no system message": (example(*WHO, system=None) + example(*WHO, system=""), [WHO, WHO]),
     "both formats in a line": (
         b'{"prompt": "Who?", "messages": [{"role": "assistant", "content": "Me."}], "text": 1}',
         [("", "Me.")],
@@ -433,6 +484,26 @@ def test_what_is_read_as_one_would_expect(case, tmp_path):
     assert [(e.prompt, e.completion) for e in examples] == expected
 
 
+def test_keys_that_are_not_read_are_named(tmp_path):
+    """Each once; those without a value are nothing that is missed."""
+    home = Home(tmp_path)
+    train = example(*WHO, id=7, source="mine", note=None) + example(*WHO, id=8, tags=[])
+    alpaca = {"instruction": "Who?", "input": "", "output": "Me.", "text": "### Who? Me."}
+    home.write({"train.jsonl": train + json.dumps(alpaca).encode(), "test.jsonl": GOOD})
+    data = dataset.load_data(str(home.data), "")
+    assert [e.not_read for e in data["train"]] == [("id", "source"), ("id",), ("text",)]
+    with screen.console.capture() as shown:
+        screen.describe_data(data, str(home.data))
+    assert shown.get() == 'Not read of the data: "id", "source", "text".\n'
+
+
+def test_the_system_column_is_the_system_message(tmp_path):
+    (tmp_path / "train.jsonl").write_bytes(example(*WHO, system="Be kind."))
+    (read,) = dataset.load_examples(tmp_path / "train.jsonl")
+    system, user = read.messages
+    assert system == {"role": "system", "content": "Be kind."} and user["role"] == "user"
+
+
 def test_valid_may_have_the_name_that_it_has_on_the_hub(tmp_path):
     """If both are there, valid.jsonl is read, and the screen says so."""
     home = Home(tmp_path)
@@ -442,7 +513,7 @@ def test_valid_may_have_the_name_that_it_has_on_the_hub(tmp_path):
     home.write({"valid.jsonl": example("Where?", "Here.")})
     assert [e.prompt for e in dataset.load_data(str(home.data), "")["valid"]] == ["Where?"]
     with screen.console.capture() as shown:
-        screen.describe_exam(dataset.load_data(str(home.data), ""), str(home.data))
+        screen.describe_data(dataset.load_data(str(home.data), ""), str(home.data))
     assert shown.get().startswith("Of valid.jsonl and validation.jsonl, the first is read.\n")
 
 

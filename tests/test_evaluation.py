@@ -13,7 +13,7 @@ from statistics import fmean
 from xml.etree import ElementTree
 
 import pytest
-from conftest import ROOT, TERMINAL, Run, write_data
+from conftest import ROOT, TERMINAL, QuickRun, Run, write_data
 
 ACTS = ("base", "prompted", "fine-tuned")
 
@@ -207,6 +207,18 @@ def test_another_model_is_measured_on_plain_english(tmp_path):
     assert run.status == 0, run.err
     perplexity = re.search(r"Perplexity of general text: ([\d.]+) before", run.out)
     assert float(perplexity[1]) > 20, "this model knows its own small world, not plain English"
+
+
+def test_a_training_that_did_harm_is_called_that(tmp_path):
+    """Without a valid.jsonl, too, where no check can tell: the right answers are less likely."""
+    data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Whose?", "Mine.")])
+    options = ("--data", data, "--iters", 6, "--learning-rate")
+    said = {}
+    for rate in (5, 1e-9):
+        run = QuickRun(*options, rate, "--adapter-path", tmp_path / "a", folder=tmp_path)
+        assert run.status == 0, run.err
+        said[rate] = "The training did harm" in run.out and "a lower --learning-rate" in run.out
+    assert said == {5: True, 1e-9: False}
 
 
 def test_without_test_data_part_of_train_is_held_out(tmp_path):

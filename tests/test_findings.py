@@ -110,6 +110,19 @@ def test_clean_data_are_called_clean(lesson):
     assert "Looked over 48 of train, 12 of valid, 12 of test: nothing to mend." in lesson.out
 
 
+@pytest.mark.parametrize(("count", "kinds"), [(4, 3), (5, 1)])
+def test_many_answers_to_one_question_are_a_task_and_one_finding(count, kinds):
+    """As stories, or chat; a few are contradictions, each of which is named."""
+    names = ["Ada", "Bo", "Cy", "Di", "Ed"][:count]
+    pairs = [("Tell me about somebody.", f"{name} has a boat.") for name in names]
+    found = findings.check_data(examples([*pairs, ("Who has a car?", "Fay does.")]))
+    ((kind, places),) = found.items()
+    assert len(places) == kinds
+    assert kind == ("Two answers to one question" if count == 4 else "Many answers to one question")
+    if count == 5:
+        assert places[0].startswith('train.jsonl:1: "Tell me about somebody." has 5: a task')
+
+
 def test_special_tokens_within_a_text_are_found(base):
     """What ends a text, or a turn, does so in the middle too; as a word it cannot be learnt."""
     pairs = [

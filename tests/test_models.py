@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
-from conftest import ROOT, TABLE, Run, write_data
+from conftest import ROOT, TABLE, QuickRun, Run, write_data
 from hub import Hub
 from mlx.utils import tree_flatten
 from mlx_lm import fuse
@@ -239,6 +239,34 @@ def test_a_token_that_the_model_has_no_row_for(tmp_path):
     assert main.encode(tokenizer, dataset.Example("Who?", [], "Me.", "here"))
     with pytest.raises(SystemExit):
         main.answer(network, tokenizer, 3, [dataset.Example("What is [BREAD]?", [], "", "")])
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1234567\n"
+BROKEN = {  # a file of the embedded model, what becomes of its content; what is said of that
+    "weights of LFS": ("model.safetensors", lambda _: POINTER, "git lfs pull"),
+    "a tokenizer of LFS": ("tokenizer.json", lambda _: POINTER, "git lfs pull"),
+    "a byte-order mark": ("config.json", lambda c: b"\xef\xbb\xbf" + c, "one of its JSON files is"),
+    "no tokenizer": ("tokenizer.json", lambda _: None, "fetch its tokenizer.json as well"),
+    "another's config": (
+        "config.json",
+        lambda content: content.replace(b"1024", b"2048"),
+        "weights and config.json do not belong together",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_models_file_that_is_something_else(fault, tmp_path):
+    """One line that says what it probably is, and what to do."""
+    folder = shutil.copytree(BASE, tmp_path / "model")
+    name, change, said = BROKEN[fault]
+    content = change((folder / name).read_bytes())
+    (folder / name).unlink()
+    if content:
+        (folder / name).write_bytes(content)
+    run = QuickRun("--model", folder, "--adapter-path", tmp_path / "a", folder=tmp_path)
+    assert run.status == 2 and run.err.startswith(f"main.py: --model {folder}: "), run.err
+    assert said in run.err and run.err.count("\n") == 1
 
 
 def test_text_alone_is_no_answer_that_is_asked_for(tmp_path):
