@@ -498,6 +498,7 @@ def main(args: Namespace) -> None:
     old_work = Rehearsal(load_everyday(args.data), load_known(args.data, args.model), encode_prompt)
     screen.describe_data(data, args.data)
     model, tokenizer, config = models.load(args.model)
+    screen.describe_model(args.model, model, tokenizer, config)
     models.check_options(model, args.num_layers, args.fine_tune_type)
     context, chat = models.context_length(config), tokenizer.has_chat_template
     data = models.without_end(tokenizer, data)

@@ -4,7 +4,8 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from itertools import chain
+from functools import cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,9 +16,7 @@ from mlx.utils import tree_flatten
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.trainer import grad_checkpoint
-from mlx_lm.utils import get_total_parameters
 
-from lesson import screen
 from lesson.dataset import Example, Row, is_on_hub
 from lesson.machine import errors_in_one_line, stop
 
@@ -30,13 +29,10 @@ def load(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
         safely = {"trust_remote_code": False}
         loaded = mlx_lm.load(name, safely, return_config=True)
         model, tokenizer, config = loaded  # type: ignore[misc]  # three, by return_config
-    on_gpu = mx.default_device() != mx.Device(mx.cpu)
-    if not on_gpu:
+    if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
     check_can_be_asked(model, name)
     choose_end_token(tokenizer, name)
-    bits = config.get("quantization", {}).get("bits")
-    screen.describe_model(name, get_total_parameters(model), bits, on_gpu)
     return model, tokenizer, config | (config.get("text_config") or {})
 
 
@@ -168,6 +164,24 @@ def use_grad_checkpoint(model: nn.Module) -> None:
 
 
 # ---- Chat templates ----------------------------------------------------------------------------
+@cache
+def takes_system(tokenizer: TokenizerWrapper) -> bool:
+    """Whether the model's chat template has a place for a system message; Gemma's has none."""
+    turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Who?"}]
+    try:
+        return "Be kind." in tokenizer.apply_chat_template(turns, tokenize=False)
+    except Exception:  # each template raises what it likes
+        return False
+
+
+def with_system_in_question(turns: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The turns with a system message, if there is one, at the head of the first user's."""
+    if len(turns) < 2 or [turn["role"] for turn in turns[:2]] != ["system", "user"]:
+        return turns
+    system, user, *others = turns
+    return [user | {"content": f"{system['content']}\n\n{user['content']}"}, *others]
+
+
 def render_chat(
     tokenizer: TokenizerWrapper, turns: list[dict[str, str]], thinking: bool, place: str
 ) -> str:
@@ -176,7 +190,13 @@ def render_chat(
     A model that can think aloud is told not to, unless `thinking`. Stops, with the example's place,
     if the template does not take the turns.
     """
-    with errors_in_one_line(f"{place}: the model's chat template does not take it"):
+    if not takes_system(tokenizer):
+        turns = with_system_in_question(turns)
+    pairs = enumerate(pairwise(turn["role"] for turn in turns), 2)
+    twice = next(
+        (f": message {n} is the {a}'s, as the one before" for n, (a, b) in pairs if a == b), ""
+    )
+    with errors_in_one_line(f"{place}: the model's chat template does not take it{twice}"):
         text = tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
         )

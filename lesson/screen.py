@@ -16,7 +16,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import mlx.core as mx
+from mlx import nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.utils import get_total_parameters
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -24,6 +27,7 @@ from rich.table import Table
 
 from lesson import machine
 from lesson.dataset import Example, brief, is_on_hub, quote
+from lesson.models import takes_system, with_system_in_question
 
 if TYPE_CHECKING:  # matplotlib is loaded when it draws
     from matplotlib.axes import Axes
@@ -55,15 +59,19 @@ def chapter(title: str) -> None:
 
 
 # ---- The model and the acts --------------------------------------------------------------------
-def describe_model(name: str, parameters: int, bits: int | None, on_gpu: bool) -> None:
-    """One line: its size, how its numbers are kept, and what computes."""
+def describe_model(name: str, model: nn.Module, tokenizer: TokenizerWrapper, config: dict) -> None:
+    """What it is: its size, how its numbers are kept, what computes; what its chat cannot take."""
+    on_gpu = mx.default_device() == mx.Device(mx.gpu)
     where = "the GPU" if on_gpu else "the processor, in float32"
     processes = machine.group().size()
     where += f", in each of {processes} processes" * (processes > 1)
+    bits = config.get("quantization", {}).get("bits")
     kept = f" of {bits} bits (so this is QLoRA)" if bits else ""
     if not on_gpu and machine.lacks_openblas():
         show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
-    show(f"{escape(name)}: {parameters:,} parameters{kept}, on {where}")
+    show(f"{escape(name)}: {get_total_parameters(model):,} parameters{kept}, on {where}")
+    if tokenizer.has_chat_template and not takes_system(tokenizer):
+        show("Its chat template has no system message: one stands before the question here.")
 
 
 def describe_data(data: dict[str, list[Example]], source: str) -> None:
@@ -316,8 +324,10 @@ def ask_again(
     options = {"--model": args.model, "--prompt": example.messages[-1]["content"]}
     if not chat:
         options["--prompt"] = example.prompt
-    elif not one_turn:
+    elif not one_turn and takes_system(tokenizer):
         options["--system-prompt"] = example.messages[0]["content"]
+    elif not one_turn:
+        options["--prompt"] = with_system_in_question(example.messages)[0]["content"]
     if tokenizer.has_thinking:
         options["--chat-template-config"] = '{"enable_thinking": false}'
     if max_tokens > 100:  # which is what it writes at most by itself

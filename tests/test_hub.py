@@ -37,7 +37,14 @@ def folder(tmp_path_factory):
     write_data(folder / "datasets" / "someone" / "others" / "data", test=PAIRS.items())
     wrong = folder / "datasets" / "someone" / "wrong"
     wrong.mkdir()
-    (wrong / "train.jsonl").write_text('{"question": "Who?", "answer": "Marta."}\n')
+    (wrong / "train.jsonl").write_text('{"query": "Who?", "reply": "Marta."}\n')
+    alpaca = folder / "datasets" / "someone" / "alpaca"
+    alpaca.mkdir()
+    lines = [
+        {"instruction": "Who?", "input": "", "output": "Marta.", "text": "### Who? Marta."},
+        {"instruction": "Who is it?", "input": "Be short.", "output": "Marta.", "text": "###"},
+    ]
+    (alpaca / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder
 
 
@@ -126,6 +133,7 @@ def test_a_full_disk(folder, hub, tmp_path):
 # ---- Data sets ---------------------------------------------------------------------------------
 DATA_SETS = {
     "someone/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
+    "someone/alpaca": ['Not read of the data: "text".', "Looked over 2 of train", "Who?\n  → "],
     "someone/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
 }
 
@@ -143,8 +151,7 @@ BAD_DATA_SETS = {
     "someone/none": "--data someone/none: DatasetNotFoundError: "
     "Dataset 'someone/none' doesn't exist on the Hub",
     "someone/others": "--data someone/others: no split called train",
-    "someone/wrong": "someone/wrong/train:1: "
-    'has the keys "question", "answer"; rename "question" to',
+    "someone/wrong": 'someone/wrong/train:1: has the keys "query", "reply"; rename "query" to',
 }
 
 
@@ -155,3 +162,13 @@ def test_a_data_set_that_cannot_be_used(name, hub, tmp_path):
     assert run.status == 2 and len(run.err.splitlines()) == 1, run.err
     assert run.err.startswith(f"main.py: {BAD_DATA_SETS[name]}")
     assert not (tmp_path / "adapters").exists()
+
+
+def test_behind_a_socks_proxy_it_can_be_asked_at_all(tmp_path):
+    """What speaks SOCKS is installed; nobody listens at this one."""
+    proxy = dict.fromkeys(("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY"), "socks5://127.0.0.1:9")
+    env = proxy | {"NO_PROXY": "", "no_proxy": "", "HF_HOME": str(tmp_path / "hub")}
+    options = ("--model", "someone/some-model", "--adapter-path", tmp_path / "adapters")
+    run = Run(*options, env=env)
+    said = "main.py: --model someone/some-model: the Hub cannot be reached"
+    assert run.status == 2 and run.err.startswith(said) and run.err.count("\n") == 1, run.err

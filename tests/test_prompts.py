@@ -1,11 +1,13 @@
 """Prompts: how a question becomes tokens, what ends an answer, what is said before it learns."""
 
 import json
+import shutil
 import time
 
 import mlx.core as mx
 import numpy as np
 import pytest
+from conftest import ROOT, QuickRun
 from mlx.utils import tree_flatten
 from models import BOS, END, EOT, KINDS, LLAMA, make, named
 
@@ -101,6 +103,60 @@ def test_the_manual_is_read_with_each_question(base):
 
 
 # ---- Chat templates ----------------------------------------------------------------------------
+TURNS = """{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}
+{{ raise_exception('Conversation roles must alternate') }}{% endif %}[{{ m.role }}] {{ m.content }}
+{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"""
+NO_SYSTEM = (
+    "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}"
+)
+TEMPLATES = {  # of chats without a system message
+    "refused": f"{NO_SYSTEM}{{% endif %}}{TURNS}",  # as Gemma 2 does
+    "dropped": "{% for m in messages if m.role != 'system' %}[{{ m.role }}] {{ m.content }}\n"
+    "{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}",
+}
+
+
+@pytest.fixture(params=TEMPLATES)
+def without_system(request, tmp_path):
+    """The folder of the embedded model, with a template that has no system message."""
+    folder = shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(TEMPLATES[request.param])
+    return folder
+
+
+def test_where_a_chat_has_no_system_message_it_stands_before_the_question(without_system, tmp_path):
+    """As the makers of such models advise; the screen says so, and the command that it prints."""
+    _, tokenizer = load(without_system)
+    question = example("When do you open?", "At six.", system="You are a baker.")
+    asked = main.encode_prompt(tokenizer, question)
+    assert tokenizer.decode(asked) == "[user] You are a baker.\n\nWhen do you open?\n[assistant]"
+    chat = {"messages": [*question.messages, {"role": "assistant", "content": "At six."}]}
+    (tmp_path / "data").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "data" / f"{split}.jsonl").write_text(json.dumps(chat) + "\n")
+    options = ("--model", without_system, "--data", tmp_path / "data", "--iters", 1)
+    run = QuickRun(*options, "--adapter-path", tmp_path / "a", folder=tmp_path)
+    assert run.status == 0, run.err
+    assert "no system message: one stands before the question here." in run.out
+    assert "--prompt 'You are a baker.\n\nWhen do you open?'" in run.out
+    assert "--system-prompt" not in run.out
+
+
+def test_turns_that_do_not_alternate_are_named(tmp_path, capsys):
+    folder = shutil.copytree(ROOT / "assets" / "base-model", tmp_path / "model")
+    (folder / "chat_template.jinja").write_text(TURNS)
+    _, tokenizer = load(folder)
+    question = example("Who?")
+    twice = question._replace(messages=[*question.messages, *question.messages])
+    with pytest.raises(SystemExit):
+        main.encode_prompt(tokenizer, twice)
+    said = capsys.readouterr().err
+    assert said.startswith(
+        "main.py: here:1: the model's chat template does not take it: message 2 is"
+    )
+    assert "message 2 is the user's, as the one before" in said
+
+
 def test_a_chat_model_is_told_how_to_answer_and_once_who_it_is(tmp_path):
     """The manual as turns of a chat, before the question; a system message is first, and once."""
     _, tokenizer = load(make("lfm2", tmp_path))
