@@ -504,8 +504,8 @@ def main(args: Namespace) -> None:
     data = models.without_end(tokenizer, data)
     rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
     models.check_rows(model, data, rows)
-    max_length, special = min(args.max_seq_length, context), models.special_tokens(tokenizer)
-    data, rows, findings = look_over(data, rows, max_length, special)
+    max_length = min(args.max_seq_length, context)
+    data, rows, findings = look_over(data, rows, max_length, tokenizer)
     exam, questions = choose_exam(data)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     settings = recipes.training_settings(args, model, chat, len(rows["train"]))

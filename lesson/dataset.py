@@ -96,8 +96,17 @@ def load_from_hub(name: str) -> dict[str, list[Example]]:
     datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
     if not sys.stderr.isatty():
         datasets.disable_progress_bars()
+    path, _, configuration = name.partition(":")
     with errors_in_one_line(f"--data {name}"):
-        found = datasets.load_dataset(name)
+        try:
+            found = datasets.load_dataset(path, configuration or None)
+        except ValueError as error:  # it has several, whose names are in the error's text
+            if not (
+                names := re.findall(r"'([\w.-]+)'", str(error).partition("available configs")[2])
+            ):
+                raise
+            shown = brief(", ".join(names), 200)
+            stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
     data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
     for split in found:
         ours = "valid" if split == "validation" else split
@@ -113,9 +122,12 @@ def load_from_hub(name: str) -> dict[str, list[Example]]:
 
 
 def is_on_hub(name: str) -> bool:
-    """Whether it is owner/name, as models and data sets on the Hub are called, and no path here."""
+    """Whether it is owner/name, as models and data sets on the Hub are called, and no path here.
+
+    Of a data set that has several configurations, owner/name:configuration.
+    """
     local = Path(name).exists() or Path(name).parent.exists()
-    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", name) is not None and not local
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+(:[\w.-]+)?", name) is not None and not local
 
 
 # ---- Everyday questions ------------------------------------------------------------------------

@@ -7,10 +7,12 @@ from functools import cache
 from importlib.resources import files
 from itertools import chain, pairwise
 
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 from rich.markup import escape
 
-from lesson.dataset import Example, Row, quote, words
+from lesson.dataset import PLAIN_ENGLISH, Example, Row, load_examples, quote, words
 from lesson.machine import stop
+from lesson.models import special_tokens
 
 MAX_SHOWN = 10  # findings of each kind
 MAX_CONTRADICTIONS = 4  # answers to one question, beyond which they are a task, as telling stories
@@ -20,14 +22,13 @@ def look_over(
     data: dict[str, list[Example]],
     rows: dict[str, list[Row]],
     max_tokens: int,
-    special_tokens: Collection[str] = (),
+    tokenizer: TokenizerWrapper,
 ) -> tuple[dict[str, list[Example]], dict[str, list[Row]], str]:
-    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text).
-
-    special_tokens: as the end of text, which stand for something else than their letters.
-    """
+    """(the examples, their rows, both less those of over `max_tokens`; what is wrong, as text)."""
     sizes = ", ".join(f"{len(data[split])} of {split}" for split in ("train", "valid", "test"))
-    findings, fitting = check_data(data, special_tokens), {}
+    findings, fitting = check_data(data, special_tokens(tokenizer)), {}
+    if strange := check_language(data["train"], tokenizer):
+        findings["Language that this model knows little of"].append(strange)
     for split, examples in data.items():
         pairs = list(zip(examples, rows[split]))
         fitting[split] = [(example, row) for example, row in pairs if len(row[0]) <= max_tokens]
@@ -57,12 +58,48 @@ def report(sizes: str, findings: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
+# Words of which most English sentences have one, and other languages few.
+ENGLISH = frozenset(
+    words(
+        "the is are of to and for with you your my what who where when how that this it do does at"
+        " which can have has"
+    )
+)
+
+
+def is_english(examples: list[Example]) -> bool:
+    """Whether the texts are, mostly; of a few words nobody can tell: they are taken for English."""
+    text = [word for e in examples for word in (*words(e.prompt), *words(e.completion))]
+    return len(text) < 20 or sum(word in ENGLISH for word in text) > 0.03 * len(text)
+
+
+def check_language(examples: list[Example], tokenizer: TokenizerWrapper) -> str:
+    """What to say of texts that fall into many more tokens than English does; or nothing.
+
+    A tokenizer's tokens are the pieces of words that were frequent in what it was made from, which
+    is what the model was brought up on, too.
+    """
+    some, plain = examples[:100], load_examples(PLAIN_ENGLISH)
+    if is_english(some):
+        return ""
+    texts = ["\n".join(f"{e.prompt}\n{e.completion}" for e in part) for part in (some, plain)]
+    own, english = (len(tokenizer.encode(text)) / len(text) for text in texts)
+    if own < 1.4 * english:  # German in a tokenizer for English has 1.5, in one for both 1.2
+        return ""
+    advice = "better take one that was brought up on it, as Qwen3 or Gemma 3"
+    return f"{own:.1f} tokens a letter, where plain English has {english:.1f}; {advice}"
+
+
 def check_data(
-    data: dict[str, list[Example]], special_tokens: Collection[str] = ()
+    data: dict[str, list[Example]], special: Collection[str] = ()
 ) -> dict[str, list[str]]:
-    """{kind of fault: [file, line, and the words in question]}, for the kinds that occur."""
+    """{kind of fault: [file, line, and the words in question]}, for the kinds that occur.
+
+    special: tokens such as the end of text, which stand for something else than their letters.
+    """
     findings: dict[str, list[str]] = defaultdict(list)
     answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
+    english = is_english(data["train"])
     different = defaultdict(set)  # question: the answers to it
     for example in chain(data["train"], data["valid"], data["test"]):
         different[words(example.prompt)].add(words(example.completion))
@@ -71,10 +108,10 @@ def check_data(
         for example in examples:
             question, answer = words(example.prompt), words(example.completion)
             text = f"{example.prompt}\n{example.completion}"
-            for wrong, right in misspellings(text):
+            for wrong, right in misspellings(text) if english else ():
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
             for token in re.findall(r"[<\[][^\s<>\[\]]+[>\]]", text):
-                if token in special_tokens:
+                if token in special:
                     kind = "Holds a special token, which is no text to the model"
                     findings[kind].append(f"{named(example)} has {token}")
             place, other = answers.setdefault(question, (example.place, example.completion))

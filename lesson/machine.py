@@ -50,7 +50,6 @@ ADVICE = {  # by what is in an error's name or text
     "backend tokenizer": "no tokenizer in it that can be read; fetch its tokenizer.json as well",
     "Missing .* parameters|not in model|Expected shape": "weights and config.json do not belong"
     " together; fetch both again, from one place",
-    "Config name is missing": "it has several parts; save one as train.jsonl in a folder of yours",
 }
 
 

@@ -1,5 +1,6 @@
 """Error analysis: what is wrong with the data is found, with file and line; and nothing else is."""
 
+import json
 import random
 import time
 
@@ -110,6 +111,36 @@ def test_clean_data_are_called_clean(lesson):
     assert "Looked over 48 of train, 12 of valid, 12 of test: nothing to mend." in lesson.out
 
 
+GERMAN = [
+    ("Wer backt das Brot?", "Frau Brandt backt das Brot, oder ihr Sohn."),
+    ("Wann ist die Bäckerei offen?", "Sie ist ab sechs Uhr offen, und am Sonntag ab acht."),
+    ("Was ist das beste Brot?", "Das Roggenbrot ist das beste, und es ist billig."),
+]
+CHINESE = [("图书馆几点开门？", "早上九点。"), ("谁浇花？", "小明每天晚上浇花。")] * 9
+ORDERS = [json.loads(line) for line in (ROOT / "tests/orders/train.jsonl").open()]
+
+
+def test_texts_that_are_not_english_are_not_checked_for_english_spelling():
+    """Or `oder` would be for "order", and `Sie` for "Size", in every line."""
+    assert findings.check_data(examples(GERMAN)) == {}
+    assert [*findings.check_data(examples([("Who recieves the guests?", "I do.")]))] == ["Misspelt"]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "said"),
+    [
+        (GERMAN, "0.6 tokens a letter, where plain English has 0."),
+        (CHINESE, "tokens a letter, where plain English has"),
+        (CLEAN, ""),
+        ([(order["prompt"], order["completion"]) for order in ORDERS], ""),
+    ],
+)
+def test_a_language_that_the_model_knows_little_of(pairs, said, base):
+    """By the tokens that its texts fall into; a task in English, with names and signs, is none."""
+    found = findings.check_language(examples(pairs)["train"], base[1])
+    assert (said in found and "Qwen3" in found) if said else found == ""
+
+
 @pytest.mark.parametrize(("count", "kinds"), [(4, 3), (5, 1)])
 def test_many_answers_to_one_question_are_a_task_and_one_finding(count, kinds):
     """As stories, or chat; a few are contradictions, each of which is named."""
@@ -160,6 +191,6 @@ def test_ten_thousand_examples_take_at_most_five_seconds():
     start = time.perf_counter()
     tokenizer = models.load(str(ROOT / "assets" / "base-model"))[1]
     encoded = {split: [main.encode(tokenizer, e) for e in data[split]] for split in data}
-    *_, report = findings.look_over(data, encoded, 512)
+    *_, report = findings.look_over(data, encoded, 512, tokenizer)
     assert time.perf_counter() - start <= 5
     assert "train.jsonl:9001" in report and "almost as train.jsonl:11" in report

@@ -38,6 +38,13 @@ def folder(tmp_path_factory):
     wrong = folder / "datasets" / "someone" / "wrong"
     wrong.mkdir()
     (wrong / "train.jsonl").write_text('{"query": "Who?", "reply": "Marta."}\n')
+    parts = folder / "datasets" / "someone" / "parts"
+    write_data(parts, spring=[("When is spring?", "In March.")], fall=[("When is fall?", "Later.")])
+    files = [
+        {"config_name": name, "data_files": [{"split": "train", "path": f"{name}.jsonl"}]}
+        for name in ("spring", "fall")
+    ]
+    (parts / "README.md").write_text(f"---\nconfigs: {json.dumps(files)}\n---\n")
     alpaca = folder / "datasets" / "someone" / "alpaca"
     alpaca.mkdir()
     lines = [
@@ -133,6 +140,7 @@ def test_a_full_disk(folder, hub, tmp_path):
 # ---- Data sets ---------------------------------------------------------------------------------
 DATA_SETS = {
     "someone/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
+    "someone/parts:fall": ["Looked over 1 of train", "When is fall?\n  → "],
     "someone/alpaca": ['Not read of the data: "text".', "Looked over 2 of train", "Who?\n  → "],
     "someone/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
 }
@@ -150,6 +158,8 @@ def test_a_data_set_by_its_name(name, hub, tmp_path):
 BAD_DATA_SETS = {
     "someone/none": "--data someone/none: DatasetNotFoundError: "
     "Dataset 'someone/none' doesn't exist on the Hub",
+    "someone/parts": "--data someone/parts: has spring, fall; take one of them, as --data "
+    "someone/parts:spring\n",
     "someone/others": "--data someone/others: no split called train",
     "someone/wrong": 'someone/wrong/train:1: has the keys "query", "reply"; rename "query" to',
 }
