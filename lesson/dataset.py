@@ -101,10 +101,10 @@ def load_from_hub(name: str) -> dict[str, list[Example]]:
         try:
             found = datasets.load_dataset(path, configuration or None)
         except ValueError as error:  # it has several, whose names are in the error's text
-            if not (
-                names := re.findall(r"'([\w.-]+)'", str(error).partition("available configs")[2])
-            ):
+            listed = re.search(r"available configs: \[(.+?)\]", str(error))
+            if not listed:
                 raise
+            names = re.findall(r"'(.+?)'", listed[1])
             shown = brief(", ".join(names), 200)
             stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
     data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
