@@ -100,6 +100,16 @@ def encode(tokenizer: TokenizerWrapper, example: Example) -> Row:
     return [*tokens, tokenizer.eos_token_id], prompt_length
 
 
+def encode_all(
+    model: nn.Module, tokenizer: TokenizerWrapper, data: dict[str, list[Example]], max_length: int
+) -> tuple[dict[str, list[Example]], dict[str, list[Row]], str]:
+    """(the examples of at most `max_length` tokens, their rows, what is wrong with them)."""
+    data = models.without_end(tokenizer, data)
+    rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
+    models.check_rows(model, data, rows)
+    return look_over(data, rows, max_length, tokenizer)
+
+
 def make_manual(
     tokenizer: TokenizerWrapper, examples: list[Example], max_tokens: int
 ) -> list[Example]:
@@ -501,11 +511,8 @@ def main(args: Namespace) -> None:
     screen.describe_model(args.model, model, tokenizer, config)
     models.check_options(model, args.num_layers, args.fine_tune_type)
     context, chat = models.context_length(config), tokenizer.has_chat_template
-    data = models.without_end(tokenizer, data)
-    rows = {split: [encode(tokenizer, e) for e in examples] for split, examples in data.items()}
-    models.check_rows(model, data, rows)
     max_length = min(args.max_seq_length, context)
-    data, rows, findings = look_over(data, rows, max_length, tokenizer)
+    data, rows, findings = encode_all(model, tokenizer, data, max_length)
     exam, questions = choose_exam(data)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     settings = recipes.training_settings(args, model, chat, len(rows["train"]))
