@@ -101,8 +101,9 @@ def describe_manual(manual: list[Example], examples: list[Example]) -> str:
 def show_answers(questions: list[Example], answers: list) -> None:
     """Questions and their answers; the sign behind one says that it did not end by itself."""
     for example, given in zip(questions, answers):
+        question = escape(example.prompt).replace("\n", "\n  ")
         text, end = escape(given.text).replace("\n", "\n    "), "" if given.ended else " [dim]…[/]"
-        show(f"  {escape(example.prompt)}\n  [dim]→[/] [bold]{text}[/]{end}")
+        show(f"  {question}\n  [dim]→[/] [bold]{text}[/]{end}")
 
 
 # ---- Training ----------------------------------------------------------------------------------

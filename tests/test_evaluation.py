@@ -209,6 +209,7 @@ def test_another_model_is_measured_on_plain_english(tmp_path):
     assert float(perplexity[1]) > 20, "this model knows its own small world, not plain English"
 
 
+@pytest.mark.slow
 def test_a_training_that_did_harm_is_called_that(tmp_path):
     """Without a valid.jsonl, too, where no check can tell: the right answers are less likely."""
     data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Whose?", "Mine.")])

@@ -124,13 +124,19 @@ def without_system(request, tmp_path):
     return folder
 
 
-def test_where_a_chat_has_no_system_message_it_stands_before_the_question(without_system, tmp_path):
-    """As the makers of such models advise; the screen says so, and the command that it prints."""
+BAKER = example("When do you open?", "At six.", system="You are a baker.")
+
+
+def test_where_a_chat_has_no_system_message_it_stands_before_the_question(without_system):
+    """As the makers of such models advise."""
     _, tokenizer = load(without_system)
-    question = example("When do you open?", "At six.", system="You are a baker.")
-    asked = main.encode_prompt(tokenizer, question)
+    asked = main.encode_prompt(tokenizer, BAKER)
     assert tokenizer.decode(asked) == "[user] You are a baker.\n\nWhen do you open?\n[assistant]"
-    chat = {"messages": [*question.messages, {"role": "assistant", "content": "At six."}]}
+
+
+@pytest.mark.slow
+def test_the_screen_says_so_and_prints_a_command_that_works(without_system, tmp_path):
+    chat = {"messages": [*BAKER.messages, {"role": "assistant", "content": "At six."}]}
     (tmp_path / "data").mkdir()
     for split in ("train", "test"):
         (tmp_path / "data" / f"{split}.jsonl").write_text(json.dumps(chat) + "\n")

@@ -49,7 +49,10 @@ def test_a_folder_that_is_gone(tmp_path):
     one_line(done, "is gone; cd to one that is there")
 
 
-@pytest.mark.parametrize("variable", ["PMI_RANK", "OMPI_COMM_WORLD_RANK", "MLX_RANK"])
+OTHERS = [pytest.param(n, marks=pytest.mark.slow) for n in ("OMPI_COMM_WORLD_RANK", "MLX_RANK")]
+
+
+@pytest.mark.parametrize("variable", ["PMI_RANK", *OTHERS])
 def test_a_rank_that_was_left_over(variable, tmp_path):
     """By a batch system: there are no others, so nobody would tell the story or save."""
     done = run(
