@@ -190,7 +190,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         for begins, kind in PACKED.items():
             if error.object.startswith(begins):
-                stop(f"{path}: is {kind}, not text; unpack it, and in it {FORMAT}")
+                stop(f"{path}: is {kind}; make a text of it, and in it {FORMAT}")
         line = error.object.count(b"\n", 0, error.start) + 1
         what = "not UTF-8, perhaps UTF-16 or Latin-1; save the file as UTF-8"
         stop(f"{path}:{line}: {what}, and in it {FORMAT}")
@@ -211,10 +211,12 @@ def errors_at(place: str) -> Iterator[None]:
 
 
 # ---- Records -----------------------------------------------------------------------------------
+OTHER_FILES = {  # how a line begins of a file that holds something else; what to say of it
+    "version https://git-lfs": "is a Git LFS pointer, not the file; run: git lfs pull",
+    "(?i)<(!doctype|html)": "is a web page, saved instead of the file; download that again",
+    r'"?[\w ]+"?\s*[,;\t]': "is a table, as CSV; make a line of JSON of each row",
+}
 MISTAKES = {  # how a line looks with a line feed where it ceases to be JSON; what to say of it
-    r"^\n?version https://git-lfs": "is a Git LFS pointer, not the file; run: git lfs pull",
-    r"(?i)^\n?<(!doctype|html)": "is a web page, saved instead of the file; download that again",
-    r'^\n?"?[\w ]+"?\n?[,;\t]"?[\w ]': "is a table, as CSV; make a line of JSON of each row",
     r"\0": "has NUL bytes, as UTF-16 has; save the file as UTF-8",
     "\n['`‘’“”]": 'has other quotation marks than JSON, which has " around names and texts',
     r"(,\s*\n|\n,\s*)[}\]]|\n,$": "has a comma after which nothing comes; delete it",
@@ -237,8 +239,10 @@ def parse(line: str) -> object:
     except json.JSONDecodeError as error:
         at = len(line) if error.msg.startswith("Unterminated") else error.pos
         marked = f"{line[:at][-50:]}\n{line[at:][:50]}"
-        advice = (what for how, what in MISTAKES.items() if re.search(how, marked))
-        raise ValueError(next(advice, f"no JSON: {error.msg} in column {error.colno}")) from None
+        advice = [what for begins, what in OTHER_FILES.items() if re.match(begins, line)]
+        advice += [what for how, what in MISTAKES.items() if re.search(how, marked)]
+        advice += [f"no JSON: {error.msg} in column {error.colno}"]
+        raise ValueError(advice[0]) from None
 
 
 def unique_keys(pairs: list[tuple[str, object]]) -> dict:
@@ -262,7 +266,9 @@ FORMS = (  # mlx-lm's three, and the commonest others; of two that fit, the firs
 def read_example(record: object, place: str) -> Example:
     """An example in one of the FORMS; a ValueError if it is in none of them."""
     record = checked(record, dict, "the example")
-    form = next((form for form in FORMS if record.keys() >= set(form)), None)
+    given = [key for key, value in record.items() if value is not None and value != []]
+    forms = (form for keys in (given, record) for form in FORMS if {*keys} >= {*form})
+    form = next(forms, None)
     if not form:
         raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
     if form[0] in ("messages", "conversations"):
@@ -271,7 +277,8 @@ def read_example(record: object, place: str) -> Example:
         roles = ("user", "assistant")[-len(form) :]
         texts = [checked(record[key], str, f'"{key}"') for key in form]
         chat = [{"role": role, "content": text} for role, text in zip(roles, texts)]
-    further = {key: value for key, value in record.items() if key not in form and value}
+    further = {key: value for key, value in record.items() if key not in form}
+    further = {k: v for k, v in further.items() if (v.strip() if isinstance(v, str) else v)}
     if form[0] == "instruction" and "input" in further:
         chat[0]["content"] += "\n" + checked(further.pop("input"), str, '"input"')
     if "system" in further and len(chat) > 1 and chat[0]["role"] != "system":

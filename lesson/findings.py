@@ -58,36 +58,42 @@ def report(sizes: str, findings: dict[str, list[str]]) -> str:
     return "\n".join(lines)
 
 
-# Words of which most English sentences have one, and other languages few.
-ENGLISH = frozenset(
+# Words that English has in most sentences, and others that German, French, Spanish and so on have.
+ENGLISH = frozenset(words("the and to you your my what who where when how that this which with"))
+OTHERS = frozenset(
     words(
-        "the is are of to and for with you your my what who where when how that this it do does at"
-        " which can have has"
+        "der die das und ist nicht ein eine le la les des et est el los que una il di che per"
+        " het een van niet og er til det som na nie se os não"
     )
 )
 
 
-def is_english(examples: list[Example]) -> bool:
-    """Whether the texts are, mostly; of a few words nobody can tell: they are taken for English."""
+def is_foreign(examples: list[Example]) -> bool:
+    """Whether the texts are, mostly, in another language than English; code and labels are not."""
     text = [word for e in examples for word in (*words(e.prompt), *words(e.completion))]
-    return len(text) < 20 or sum(word in ENGLISH for word in text) > 0.03 * len(text)
+    letters = [letter for letter in "".join(text) if letter.isalpha()]
+    others = sum(word in OTHERS for word in text)
+    english = sum(word in ENGLISH for word in text)
+    return others > max(english, 2) or 3 * sum(letter > "\u024f" for letter in letters) > len(
+        letters
+    )
 
 
 def check_language(examples: list[Example], tokenizer: TokenizerWrapper) -> str:
-    """What to say of texts that fall into many more tokens than English does; or nothing.
+    """What to say of a language that falls into many more tokens than English does; or nothing.
 
     A tokenizer's tokens are the pieces of words that were frequent in what it was made from, which
     is what the model was brought up on, too.
     """
     some, plain = examples[:100], load_examples(PLAIN_ENGLISH)
-    if is_english(some):
+    if not is_foreign(some):
         return ""
     texts = ["\n".join(f"{e.prompt}\n{e.completion}" for e in part) for part in (some, plain)]
-    own, english = (len(tokenizer.encode(text)) / len(text) for text in texts)
+    own, english = (len(tokenizer.encode(text)) / len(text.encode()) for text in texts)
     if own < 1.4 * english:  # German in a tokenizer for English has 1.5, in one for both 1.2
         return ""
-    advice = "better take one that was brought up on it, as Qwen3 or Gemma 3"
-    return f"{own:.1f} tokens a letter, where plain English has {english:.1f}; {advice}"
+    advice = "better take a model that was brought up on it, as Qwen3 or Gemma 3"
+    return f"{own:.2f} tokens a byte, where plain English has {english:.2f}; {advice}"
 
 
 def check_data(
@@ -99,7 +105,7 @@ def check_data(
     """
     findings: dict[str, list[str]] = defaultdict(list)
     answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
-    english = is_english(data["train"])
+    foreign = is_foreign(data["train"][:1000])
     different = defaultdict(set)  # question: the answers to it
     for example in chain(data["train"], data["valid"], data["test"]):
         different[words(example.prompt)].add(words(example.completion))
@@ -108,7 +114,7 @@ def check_data(
         for example in examples:
             question, answer = words(example.prompt), words(example.completion)
             text = f"{example.prompt}\n{example.completion}"
-            for wrong, right in misspellings(text) if english else ():
+            for wrong, right in () if foreign else misspellings(text):
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
             for token in re.findall(r"[<\[][^\s<>\[\]]+[>\]]", text):
                 if token in special:
@@ -118,7 +124,7 @@ def check_data(
             count = len(different[question])
             if question and count > MAX_CONTRADICTIONS:
                 if place == example.place:
-                    found = f"{named(example)} has {count}: a task, which no exam scores"
+                    found = f"{named(example)} has {count}: a task, which the exam cannot score"
                     findings["Many answers to one question"].append(found)
             elif question and words(other) != answer:
                 both = f"{quote(example.completion)}, but in {place} {quote(other)}"

@@ -139,7 +139,7 @@ def group() -> mx.distributed.Group:
     except RuntimeError as error:
         stop_alone(f"the others are not reached: {error}")
     if found.size() <= RANK:
-        name = next(name for name in RANK_VARIABLES if name in os.environ)
+        name = next(name for name in RANK_VARIABLES if os.environ.get(name))
         stop_alone(f"{name}={RANK} says that there are others, but there are none; unset {name}")
     return found
 

@@ -69,10 +69,14 @@ def without_end(
 ) -> dict[str, list[Example]]:
     """The examples without the end of text after their answers, which encode() adds by itself."""
     end = tokenizer.decode([tokenizer.eos_token_id])
-    return {
+    data = {
         split: [e._replace(completion=e.completion.removesuffix(end).rstrip()) for e in examples]
         for split, examples in data.items()
     }
+    for example in chain.from_iterable(data.values()):
+        if not example.completion:
+            stop(f"{example.place}: has nothing but the end of text; delete the line")
+    return data
 
 
 def special_tokens(tokenizer: TokenizerWrapper) -> set[str]:
@@ -80,12 +84,11 @@ def special_tokens(tokenizer: TokenizerWrapper) -> set[str]:
     return {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
 
 
-def check_tokens(model: nn.Module, tokens: Iterable[int], place: str) -> None:
+def check_tokens(vocabulary: int, tokens: Iterable[int], place: str) -> None:
     """Stops at a token that the model has no row of numbers for: MLX would read beyond the end."""
-    rows, _ = embedding_shape(model)
-    if (token := max(tokens, default=0)) >= rows:
+    if (token := max(tokens, default=0)) >= vocabulary:
         stop(
-            f"{place}: its token {token} is none of the model's {rows:,};"
+            f"{place}: its token {token} is none of the model's {vocabulary:,};"
             " take the model's own tokenizer, or leave out what that token stands for"
         )
 
@@ -94,9 +97,10 @@ def check_rows(
     model: nn.Module, data: dict[str, list[Example]], rows: dict[str, list[Row]]
 ) -> None:
     """Stops at the first example that has a token of which the model knows nothing."""
+    vocabulary, _ = embedding_shape(model)
     for split, examples in data.items():
         for example, (tokens, _) in zip(examples, rows[split]):
-            check_tokens(model, tokens, example.place)
+            check_tokens(vocabulary, tokens, example.place)
 
 
 def check_can_be_asked(model: nn.Module, name: str) -> None:
@@ -166,7 +170,7 @@ def use_grad_checkpoint(model: nn.Module) -> None:
 # ---- Chat templates ----------------------------------------------------------------------------
 @cache
 def takes_system(tokenizer: TokenizerWrapper) -> bool:
-    """Whether the model's chat template has a place for a system message; Gemma's has none."""
+    """Whether the model's chat template has a place for a system message; Gemma 2's has none."""
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Who?"}]
     try:
         return "Be kind." in tokenizer.apply_chat_template(turns, tokenize=False)
@@ -190,13 +194,12 @@ def render_chat(
     A model that can think aloud is told not to, unless `thinking`. Stops, with the example's place,
     if the template does not take the turns.
     """
+    pairs = enumerate(pairwise(turn["role"] for turn in turns), 2)
+    twice = [f": message {n} is the {a}'s, as the one before" for n, (a, b) in pairs if a == b]
     if not takes_system(tokenizer):
         turns = with_system_in_question(turns)
-    pairs = enumerate(pairwise(turn["role"] for turn in turns), 2)
-    twice = next(
-        (f": message {n} is the {a}'s, as the one before" for n, (a, b) in pairs if a == b), ""
-    )
-    with errors_in_one_line(f"{place}: the model's chat template does not take it{twice}"):
+    what = f"{place}: the model's chat template does not take it{''.join(twice[:1])}"
+    with errors_in_one_line(what):
         text = tokenizer.apply_chat_template(
             turns, tokenize=False, add_generation_prompt=True, enable_thinking=thinking
         )
@@ -213,7 +216,7 @@ def generate(
     """(texts, their tokens): the likeliest continuation of each prompt (tokens), all at once."""
     if not prompts:
         return [], []
-    check_tokens(model, chain.from_iterable(prompts), "the question")
+    check_tokens(embedding_shape(model)[0], chain.from_iterable(prompts), "the question")
     # What all of them begin with, such as the manual, is read once and kept: a prompt cache.
     shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
     if shared:

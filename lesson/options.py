@@ -36,7 +36,8 @@ def layers(text: str) -> int:
 
 def name(text: str) -> str:
     """The type of --model and --data: where that is a page of the Hub, the owner/name in it."""
-    page = r"https?://(?:huggingface\.co|hf\.co)/(?:datasets/)?([\w.-]+/[\w.-]+)(?:[/?#].*)?"
+    hub = r"https?://(?:huggingface\.co|hf\.co)/(?:datasets/)?"
+    page = hub + r"((?!datasets/|spaces/|papers/|docs/)[\w.-]+/[\w.-]+)(?:[/?#].*)?"
     found = re.fullmatch(page, text)
     return found[1] if found else text
 

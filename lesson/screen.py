@@ -71,7 +71,7 @@ def describe_model(name: str, model: nn.Module, tokenizer: TokenizerWrapper, con
         show("This will be slow. Up to 40 times faster: apt install libopenblas0-pthread")
     show(f"{escape(name)}: {get_total_parameters(model):,} parameters{kept}, on {where}")
     if tokenizer.has_chat_template and not takes_system(tokenizer):
-        show("Its chat template has no system message: one stands before the question here.")
+        show("Its chat template takes no system message: one would be put before the question.")
 
 
 def describe_data(data: dict[str, list[Example]], source: str) -> None:

@@ -21,12 +21,14 @@ SETTINGS = {
     "HF_HUB_VERBOSITY": "error",
     "TRANSFORMERS_VERBOSITY": "error",
 }
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  likewise
+NEEDED = ("mlx", "mlx_lm", "transformers", "datasets", "huggingface_hub", "rich", "codespell_lib")
 RANK_VARIABLES = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # mlx.launch; Open MPI, MPICH
 
 
 def launched_rank() -> int | None:
     """Which one of several processes this is, as what starts them says; None if nothing does."""
-    return next((int(os.environ[n]) for n in RANK_VARIABLES if n in os.environ), None)
+    return next((int(os.environ[n]) for n in RANK_VARIABLES if os.environ.get(n)), None)
 
 
 def set_up_libraries() -> None:
@@ -49,12 +51,13 @@ def open_streams() -> None:
 def check_surroundings() -> None:
     """Ends the program with one line where it cannot even begin."""
     why = ""
-    if sys.version_info < (3, 11) or not find_spec("mlx"):
-        why = "this Python lacks what it needs; run: bash init.sh && .venv/bin/python3 main.py"
     try:
-        os.getcwd()  # noqa: PTH109  pathlib takes longer to load
+        here = os.getcwd()  # noqa: PTH109  pathlib takes longer to load
     except FileNotFoundError:
-        why = "the folder that you started it in is gone; cd to one that is there"
+        why, here = "the folder that you started it in is gone; cd to one that is there", ""
+    if sys.version_info < (3, 11) or not all(map(find_spec, NEEDED)):
+        go = f"cd '{ROOT}' && " * (here != ROOT)
+        why = f"this Python lacks what it needs; run: {go}bash init.sh && .venv/bin/python3 main.py"
     if why:
         print(f"main.py: {why}", file=sys.stderr)
         sys.exit(2)

@@ -19,11 +19,13 @@ from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
 import main
-from lesson import models
+from lesson import models, screen
 from lesson.dataset import load_examples
 
 mx.random.seed(0)
-model, tokenizer, _ = models.load(os.path.relpath(ROOT / "assets" / "base-model"))
+folder = os.path.relpath(ROOT / "assets" / "base-model")
+model, tokenizer, config = models.load(folder)
+screen.describe_model(folder, model, tokenizer, config)
 example = next(e for e in load_examples(ROOT / "data" / "train.jsonl") if "Whit" in e.completion)
 print(f"\n{example.prompt} -> {example.completion}\n")
 

@@ -93,7 +93,9 @@ def measure(
         split: [main.encode(tokenizer, e) for e in examples] for split, examples in data.items()
     }
     rows |= rows_to_keep
-    given = Namespace(**vars(parse([])) | vars(options) | {"seed": seed})
+    given = Namespace(
+        **vars(parse(["--adapter-path", str(made_in)])) | vars(options) | {"seed": seed}
+    )
     chat = tokenizer.has_chat_template
     settings = recipes.training_settings(given, model, chat, len(rows["train"]))
     if options.weight is not None:

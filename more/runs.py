@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 
@@ -47,7 +48,8 @@ def run(rank: int, scale: float, learning_rate: float) -> str:
     ask = partial(main.answer, model, tokenizer, main.longest_answer(data, rows) + 10)
     old_work = Rehearsal(load_everyday("data"), load_known("data", base), main.encode_prompt)
     rows |= old_work.note(model, tokenizer)
-    given = options.parse(["--learning-rate", str(learning_rate)])
+    nowhere = ["--adapter-path", tempfile.gettempdir()]
+    given = options.parse(["--learning-rate", str(learning_rate), *nowhere])
     settings = recipes.training_settings(given, model, False, len(rows["train"]))
     lora = {"rank": rank, "scale": scale, "dropout": 0.0}
     try:

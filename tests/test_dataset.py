@@ -170,6 +170,11 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
     ),
     "a web page": ("<!DOCTYPE html>\n<html><head>", "is a web page, saved instead"),
     "CSV": ("prompt,completion\nWho?,Me.", "is a table, as CSV"),
+    "a comma in a sentence before the mistake": (
+        '{"prompt": "When do you open?", "completion": "We open at nine on weekdays and Saturdays,'
+        ' and the "old" shed is shut."}',
+        "has a quotation mark within a text",
+    ),
     "CSV in quotation marks": ('"prompt","completion"\n"Who?","Me."', "is a table, as CSV"),
     "a thousand keys": (json.dumps({f"key {n}": n for n in range(1000)}), '"key 0", "key 1"'),
     "a key with a line break": ('{"a\\nb": "Who?"}', 'has the key "a b"'),
@@ -250,7 +255,7 @@ TEXT = b'{"text": "The sea is wide."}\n'
 FOLDERS = {  # the files in it, or what else is done to it; words of the refusal
     "a file packed with gzip": (
         {"train.jsonl": b"\x1f\x8b\x08\x00" + bytes(9) + b"\xff"},
-        "train.jsonl: is packed with gzip, not text; unpack it, and in it write",
+        "train.jsonl: is packed with gzip; make a text of it, and in it write",
     ),
     "a Parquet file": ({"train.jsonl": b"PAR1\x15\x04\xff\xff"}, "train.jsonl: is a Parquet file"),
     "an empty file": ({"train.jsonl": b""}, "train.jsonl: no examples; on each line, "),
@@ -467,7 +472,12 @@ READ = {  # a train.jsonl; the questions and answers that are read from it
     "conversations": (json.dumps({"conversations": [HUMAN, GPT]}).encode(), [WHO]),
     "from and value": (json.dumps({"messages": [HUMAN, GPT, HUMAN, GPT]}).encode(), [AGAIN]),
     "a system message beside": (example(*WHO, system="Be kind."), [("Be kind.\nWho?", "Me.")]),
-    "no system message": (example(*WHO, system=None) + example(*WHO, system=""), [WHO, WHO]),
+    "empty keys of another form": (
+        b'{"text": "The sea.", "question": null, "answer": null, "conversations": []}',
+        [("", "The sea.")],
+    ),
+    "a blank input": (b'{"instruction": "Who?", "input": " ", "output": "Me."}', [WHO]),
+    "no system message": (example(*WHO, system=None) + example(*WHO, system="\n"), [WHO, WHO]),
     "both formats in a line": (
         b'{"prompt": "Who?", "messages": [{"role": "assistant", "content": "Me."}], "text": 1}',
         [("", "Me.")],

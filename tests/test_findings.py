@@ -116,21 +116,27 @@ GERMAN = [
     ("Wann ist die Bäckerei offen?", "Sie ist ab sechs Uhr offen, und am Sonntag ab acht."),
     ("Was ist das beste Brot?", "Das Roggenbrot ist das beste, und es ist billig."),
 ]
+DUTCH = [
+    ("Wie is van het huis?", "De vrouw van het huis is niet thuis, of ze slaapt."),
+    ("Wat is het adres?", "Het adres is op een kaart, en die ligt in een la."),
+]
 CHINESE = [("图书馆几点开门？", "早上九点。"), ("谁浇花？", "小明每天晚上浇花。")] * 9
 ORDERS = [json.loads(line) for line in (ROOT / "tests/orders/train.jsonl").open()]
 
 
 def test_texts_that_are_not_english_are_not_checked_for_english_spelling():
     """Or `oder` would be for "order", and `Sie` for "Size", in every line."""
-    assert findings.check_data(examples(GERMAN)) == {}
+    assert findings.check_data(examples(GERMAN)) == findings.check_data(examples(DUTCH)) == {}
     assert [*findings.check_data(examples([("Who recieves the guests?", "I do.")]))] == ["Misspelt"]
 
 
 @pytest.mark.parametrize(
     ("pairs", "said"),
     [
-        (GERMAN, "0.6 tokens a letter, where plain English has 0."),
-        (CHINESE, "tokens a letter, where plain English has"),
+        (GERMAN, "tokens a byte, where plain English has 0."),
+        (CHINESE, "tokens a byte, where plain English has 0."),
+        ([(f"{n} + {n} =", f"{n + n}") for n in range(40)], ""),
+        ([("def f(x):", "return x ** 2"), ("for i in range(9):", "print(i)")] * 9, ""),
         (CLEAN, ""),
         ([(order["prompt"], order["completion"]) for order in ORDERS], ""),
     ],
@@ -167,7 +173,7 @@ def test_special_tokens_within_a_text_are_found(base):
     assert places == ['train.jsonl:1: "What ends a text?" has <|endoftext|>']
 
 
-def test_the_end_of_text_after_an_answer_is_taken_off(base):
+def test_the_end_of_text_after_an_answer_is_taken_off(base, capsys):
     """Other tools want it there; encode() adds it by itself, and twice it would be learnt."""
     data = examples([("Who?", "Me.<|endoftext|>"), ("Where?", "Here. <|endoftext|>")])
     data = models.without_end(base[1], data)
@@ -175,6 +181,9 @@ def test_the_end_of_text_after_an_answer_is_taken_off(base):
     tokens, _ = main.encode(base[1], data["train"][0])
     assert base[1].decode(tokens) == "Who?\nMe.<|endoftext|>"
     assert findings.check_data(data, models.special_tokens(base[1])) == {}
+    with pytest.raises(SystemExit):
+        models.without_end(base[1], examples([("Who?", "<|endoftext|>")]))
+    assert "train.jsonl:1: has nothing but the end of text" in capsys.readouterr().err
 
 
 def test_ten_thousand_examples_take_at_most_five_seconds():

@@ -56,6 +56,7 @@ SETTINGS = {
         ("https://huggingface.co/someone/some-model", "someone/some-model"),
         ("https://huggingface.co/datasets/someone/facts/tree/main", "someone/facts"),
         ("http://hf.co/someone/some.model?library=mlx", "someone/some.model"),
+        ("https://huggingface.co/datasets/squad", "https://huggingface.co/datasets/squad"),
         ("https://example.org/someone/some-model", "https://example.org/someone/some-model"),
         ("someone/some-model", "someone/some-model"),
         ("data", "data"),

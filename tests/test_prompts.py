@@ -143,7 +143,7 @@ def test_the_screen_says_so_and_prints_a_command_that_works(without_system, tmp_
     options = ("--model", without_system, "--data", tmp_path / "data", "--iters", 1)
     run = QuickRun(*options, "--adapter-path", tmp_path / "a", folder=tmp_path)
     assert run.status == 0, run.err
-    assert "no system message: one stands before the question here." in run.out
+    assert "takes no system message: one would be put before the question." in run.out
     assert "--prompt 'You are a baker.\n\nWhen do you open?'" in run.out
     assert "--system-prompt" not in run.out
 

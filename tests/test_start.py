@@ -30,7 +30,9 @@ def run(*command, **more):
 
 def test_without_its_environment_it_says_how_to_make_it(tmp_path):
     """As a newcomer may type it, before init.sh or beside it."""
-    one_line(run(*BARE, MAIN, cwd=tmp_path), "run: bash init.sh && .venv/bin/python3 main.py")
+    init = "bash init.sh && .venv/bin/python3 main.py"
+    one_line(run(*BARE, MAIN, cwd=ROOT), f"run: {init}\n")
+    one_line(run(*BARE, MAIN, cwd=tmp_path), f"run: cd '{ROOT}' && {init}\n")
 
 
 def test_an_old_python_can_read_what_says_so():
