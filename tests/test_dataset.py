@@ -545,6 +545,7 @@ def test_the_lesson_goes_on_with_what_is_left(tmp_path):
     assert (home.folder / "adapters" / "results.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["prompt", "completion"])
 def test_what_is_left_out_is_not_asked_either(case, tmp_path):
     """Nor does a long answer let the model write as much to each question."""

@@ -183,6 +183,7 @@ def test_the_exam_does_not_depend_on_the_seed(tmp_path):
     assert exams[0] == exams[1] and len(exams[0]) == 10
 
 
+@pytest.mark.slow
 def test_the_manual_is_not_shortened_by_what_is_trained_on(tmp_path):
     options = ("--max-seq-length", 40, "--iters", 1, "--adapter-path", tmp_path / "a")
     assert "a manual of 12 of 48 examples\n" in Run(*options).out

@@ -201,11 +201,12 @@ def test_four_fifths_alike_is_nearly_repeated(changed, found):
     assert len([*findings.near_repetitions(pair)]) == found
 
 
-def test_an_example_may_have_as_many_tokens_as_fit():
+def test_an_example_may_have_as_many_tokens_as_fit(base):
     examples = [example("Who?", "Me.", f"train.jsonl:{n}") for n in range(3)]
     rows = {"train": [([1] * length, 2) for length in (9, 10, 11)]}
     nothing = {"valid": [], "test": []}
-    data, fitting, said = findings.look_over({"train": examples} | nothing, rows | nothing, 10)
+    data, rows = {"train": examples} | nothing, rows | nothing
+    data, fitting, said = findings.look_over(data, rows, 10, base[1])
     assert data["train"] == examples[:2] and [len(r[0]) for r in fitting["train"]] == [9, 10]
     assert 'Left out, of over 10 tokens[/]: 1\n    train.jsonl:2: "Who?", 11 tokens' in said
 
