@@ -539,7 +539,7 @@ def main(args: Namespace) -> None:
 
     acts["fine-tuned"] = act("Fine-tuned model: the manual stays shut", questions, ask)
 
-    chapter(f"Evaluation: she is examined on {len(exam)} questions")
+    chapter(f"Evaluation: she is examined on {len(exam)} question{'s' * (len(exam) > 1)}")
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
     known = old_work.compare(model, tokenizer, data["train"])

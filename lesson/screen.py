@@ -86,7 +86,9 @@ def describe_data(data: dict[str, list[Example]], source: str) -> None:
         return
     files = {data[split][0].place.rpartition(":")[0] for split in ("train", "test")}
     if len(files) == 1:
-        kept = f"{len(data['test'])} of the examples are kept for it, and not trained on"
+        count = len(data["test"])
+        are = "are" if count > 1 else "is"
+        kept = f"{count} of the examples {are} kept for it, and not trained on"
         show(f"No test.jsonl for the exam: {kept}.")
 
 
