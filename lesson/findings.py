@@ -74,9 +74,8 @@ def is_foreign(examples: list[Example]) -> bool:
     letters = [letter for letter in "".join(text) if letter.isalpha()]
     others = sum(word in OTHERS for word in text)
     english = sum(word in ENGLISH for word in text)
-    return others > max(english, 2) or 3 * sum(letter > "\u024f" for letter in letters) > len(
-        letters
-    )
+    not_latin = sum(letter > "\u024f" for letter in letters)
+    return others > max(english, 2) or 3 * not_latin > len(letters)
 
 
 def check_language(examples: list[Example], tokenizer: TokenizerWrapper) -> str:

@@ -31,6 +31,7 @@ class Rehearsal:
         """Nothing is asked yet, as no model is there."""
         self.everyday, self.known, self.encode_prompt = everyday, known, encode_prompt
         self.few_shot: list[Example] = []
+        self.questions = known  # those of the known that do not show how to answer
         self.answers_before: list[str] = []
 
     def note(self, model: nn.Module, tokenizer: TokenizerWrapper) -> dict[str, list]:
@@ -40,7 +41,7 @@ class Rehearsal:
         bare one is what it has to unlearn, so that is not rehearsed.
         """
         chat = tokenizer.has_chat_template
-        self.few_shot, self.known = split_few_shot(self.known, chat)
+        self.few_shot, self.questions = split_few_shot(self.known, chat)
         questions = [e for e in self.everyday if e.prompt.endswith("?")]
         beginnings = [e for e in self.everyday if e not in questions]
         parts: list[tuple[list[Example], list[Example]]] = [(self.everyday, [])]
@@ -55,15 +56,15 @@ class Rehearsal:
 
     def ask(self, model: nn.Module, tokenizer: TokenizerWrapper) -> tuple[list[str], list[Row]]:
         """(what the model answers to the known questions; the right ones as rows)."""
-        prompts = [self.encode_prompt(tokenizer, example, self.few_shot) for example in self.known]
-        return recall(model, tokenizer, self.known, prompts)
+        prompts = [self.encode_prompt(tokenizer, e, self.few_shot) for e in self.questions]
+        return recall(model, tokenizer, self.questions, prompts)
 
     def compare(
         self, model: nn.Module, tokenizer: TokenizerWrapper, learnt: list[Example]
     ) -> list[dict]:
         """What compare_known() says of the known questions, after training on what is `learnt`."""
         answers_now, _ = self.ask(model, tokenizer)
-        return compare_known(self.known, self.answers_before, answers_now, learnt)
+        return compare_known(self.questions, self.answers_before, answers_now, learnt)
 
 
 def split_few_shot(known: list[Example], chat: bool) -> tuple[list[Example], list[Example]]:

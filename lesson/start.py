@@ -21,7 +21,8 @@ SETTINGS = {
     "HF_HUB_VERBOSITY": "error",
     "TRANSFORMERS_VERBOSITY": "error",
 }
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  likewise
+# pathlib, which ruff would have in these places, takes longer to load than all the rest of this.
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
 NEEDED = ("mlx", "mlx_lm", "transformers", "datasets", "huggingface_hub", "rich", "codespell_lib")
 RANK_VARIABLES = ("MLX_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")  # mlx.launch; Open MPI, MPICH
 
@@ -52,7 +53,7 @@ def check_surroundings() -> None:
     """Ends the program with one line where it cannot even begin."""
     why = ""
     try:
-        here = os.getcwd()  # noqa: PTH109  pathlib takes longer to load
+        here = os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
         why, here = "the folder that you started it in is gone; cd to one that is there", ""
     if sys.version_info < (3, 11) or not all(map(find_spec, NEEDED)):

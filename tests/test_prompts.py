@@ -323,7 +323,7 @@ def test_a_base_model_is_shown_the_form_before_questions_and_not_before_beginnin
     keeps = rehearsal.Rehearsal(everyday, known, main.encode_prompt)
     rows = keeps.note(model, tokenizer)
     said = [tokenizer.decode(tokens) for tokens, _, _ in rows["everyday"]]
-    assert keeps.known == known[3:] and len(keeps.answers_before) == 1 and rows["known"] == []
+    assert keeps.questions == known[3:] and len(keeps.answers_before) == 1 and rows["known"] == []
     assert said[0].startswith("The sky is") and len(said) == 2
     pages = "".join(f"{question}\n{answer}\n\n" for question, answer in form)
     assert said[1].startswith(f"Questions and answers\n\n{pages}Who painted the Mona Lisa?")
