@@ -29,7 +29,16 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.utils import build_schedule, linear_to_lora_layers
 
 from lesson import judging, machine, models, options, recipes, rehearsal, saving, scoring, screen
-from lesson.dataset import FORMAT, Example, Row, load_data, load_everyday, load_known, words
+from lesson.dataset import (
+    FORMAT,
+    Example,
+    Row,
+    load_data,
+    load_everyday,
+    load_known,
+    some_of,
+    words,
+)
 from lesson.findings import look_over
 from lesson.machine import Batch
 from lesson.models import NOTHING, Skipped
@@ -39,6 +48,7 @@ from lesson.screen import Check, chapter, console, show
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
 MAX_MANUAL = 4096  # tokens of the manual in the prompt, whose reading takes time
 MIN_QUESTIONS = 24  # that are asked of each act, if the data have as many wordings
+VALID_BATCHES = 25  # of valid are read at a check, as mlx-lm does
 TOLERANCE = 0.01  # a check has to be better by more than this to be kept instead
 INSTRUCTION = "Answer each question in the same way and with the same words as the answers here."
 
@@ -116,9 +126,12 @@ def make_manual(
     """One example for each distinct answer, from the top, as many as fit into `max_tokens`."""
     first_wordings = {e.completion: e for e in reversed(examples) if e.prompt}
     manual: list[Example] = []
+    too_long = 0
     for example in reversed(first_wordings.values()):
         if len(encode_prompt(tokenizer, example, [*manual, example])) <= max_tokens:
             manual.append(example)
+        elif (too_long := too_long + 1) == 20:  # it is full
+            break
     return manual
 
 
@@ -330,6 +343,7 @@ def train(
     take_step, _ = make_step(model, iters, learning_rate, rehearsal_weight, shared)
     examples = endless_batches(rows["train"], batch_size, random.Random(seed))
     everyday = rehearsal.batches(rows["everyday"], rehearsed, random.Random(seed))
+    valid = some_of(rows["valid"], VALID_BATCHES * batch_size)
     losses: list[float] = []  # since the last check
     history: list[Check] = []
     best: Check = {}
@@ -346,7 +360,7 @@ def train(
             continue
         loss = fmean(losses) if losses else None
         check: Check = {"step": step, "loss": loss, "tokens": tokens_read, "answer": first_answer()}
-        check |= progress(model, rows, batch_size)
+        check |= progress(model, rows | {"valid": valid}, batch_size)
         if check["score"] is None:
             check["score"] = -step  # nothing says which is best: the last
         machine.stop_if_not_finite(check["valid"] or 0.0, "loss of valid", step)
@@ -361,6 +375,9 @@ def train(
     best["kept"] = True
     model.load_weights([*best_weights.items()], strict=False)
     screen.show_cost(tokens_read, time.perf_counter() - start, best)
+    unread = sum(len(tokens) for tokens, _ in rows["valid"]) if valid != rows["valid"] else 0
+    if 0 < unread < 0.3 * tokens_read:  # a tenth of the training, which goes there and back
+        screen.show_whole_valid(len(rows["valid"]), held_out_loss(model, rows["valid"])[0])
     return history
 
 
@@ -422,13 +439,15 @@ def fine_tune(
 
 
 # ---- Evaluation --------------------------------------------------------------------------------
-def choose_exam(data: dict[str, list[Example]]) -> tuple[list[Example], list[Example]]:
+def choose_exam(
+    data: dict[str, list[Example]], most_questions: int = 100
+) -> tuple[list[Example], list[Example]]:
     """(the questions of the exam; those, and the same things asked in other words).
 
-    The exam is test, or what was practised if there is none.
+    The exam is test, or what was practised if there is none, and at most so many questions of it.
     """
     questions = {split: [e for e in examples if e.prompt] for split, examples in data.items()}
-    exam = questions["test"] or questions["train"]
+    exam = some_of(questions["test"] or questions["train"], most_questions)
     if not exam:
         machine.stop(f"{data['train'][0].place}: no questions in the data; {FORMAT}")
     answers, prompts = {words(e.completion) for e in exam}, {words(e.prompt) for e in exam}
@@ -504,7 +523,7 @@ def main(args: Namespace) -> None:
     if args.judge:
         judging.judge(args.adapter_path)
         return
-    data = load_data(args.data, args.model)
+    data = load_data(args.data, args.model, args.exam, screen.tell)
     old_work = Rehearsal(load_everyday(args.data), load_known(args.data, args.model), encode_prompt)
     screen.describe_data(data, args.data)
     model, tokenizer, config = models.load(args.model)
@@ -513,7 +532,9 @@ def main(args: Namespace) -> None:
     context, chat = models.context_length(config), tokenizer.has_chat_template
     max_length = min(args.max_seq_length, context)
     data, rows, findings = encode_all(model, tokenizer, data, max_length)
-    exam, questions = choose_exam(data)
+    exam, questions = choose_exam(data, args.exam)
+    rows["test"] = some_of(rows["test"], args.exam)
+    screen.describe_caps(data, len(exam), VALID_BATCHES * args.batch_size)
     max_tokens = longest_answer(data, rows) + (24 if chat else 10)  # a chat model is wordy
     settings = recipes.training_settings(args, model, chat, len(rows["train"]))
     if machine.only_trains():  # of several processes, the first tells the story, and all train

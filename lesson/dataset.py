@@ -6,7 +6,7 @@ import random
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -23,6 +23,7 @@ CHAT_FORMAT = (
 MAX_CHARACTERS = 1_000_000  # of a text; no model reads so many at once
 
 Row = tuple[list[int], int]  # an example's tokens; how many of them are the prompt's
+Item = TypeVar("Item")
 
 
 class Example(NamedTuple):
@@ -36,22 +37,25 @@ class Example(NamedTuple):
 
 
 # ---- The splits --------------------------------------------------------------------------------
-def load_data(source: str, model: str) -> dict[str, list[Example]]:
+def load_data(
+    source: str, model: str, most_questions: int = 100, say: Callable[[str], None] = print
+) -> dict[str, list[Example]]:
     """The examples of each split, from a folder or, by its name, from the Hugging Face Hub.
 
     The splits are train, which has to exist, valid, test, and general: texts of the kind that the
     model was pre-trained on, if such lie in its folder, or plain English. Without a test.jsonl, up
-    to a third of train is held out for it.
+    to a third of train is held out for it, and at most so many questions. `say` is told which rows
+    of a data set from the Hub are passed over, where those are few.
     """
-    data = load_from_hub(source) if is_on_hub(source) else load_folder(Path(source))
+    data = load_from_hub(source, say) if is_on_hub(source) else load_folder(Path(source))
     own = Path(model) / "general.jsonl"
     data["general"] = load_examples(own if own.is_file() else PLAIN_ENGLISH)
     if not data["test"]:
-        data["train"], data["test"] = hold_out_exam(data["train"])
+        data["train"], data["test"] = hold_out_exam(data["train"], most_questions)
     return data
 
 
-def hold_out_exam(train: list[Example]) -> tuple[list[Example], list[Example]]:
+def hold_out_exam(train: list[Example], most_questions: int) -> tuple[list[Example], list[Example]]:
     """(train less the exam, the exam): up to a third of it, where there is no test.jsonl."""
     questions = [e for e in train if e.prompt]
     wordings = Counter(e.completion for e in questions)
@@ -62,8 +66,16 @@ def hold_out_exam(train: list[Example]) -> tuple[list[Example], list[Example]]:
         exam = random.Random(0).sample(questions, len(questions) // 5)
     else:
         exam = spare[: len(questions) // 3]
+    exam = some_of(exam, most_questions)
     places = {e.place for e in exam}
     return [e for e in train if e.place not in places], exam
+
+
+def some_of(items: list[Item], most: int) -> list[Item]:
+    """At most so many of the items, in their order: always the same ones of the same list."""
+    if len(items) <= most:
+        return items
+    return [items[i] for i in sorted(random.Random(0).sample(range(len(items)), most))]
 
 
 def load_folder(folder: Path) -> dict[str, list[Example]]:
@@ -89,8 +101,11 @@ def split_files(folder: Path) -> dict[str, Path]:
     return files
 
 
-def load_from_hub(name: str) -> dict[str, list[Example]]:
-    """The examples of a data set's splits train, valid or validation, and test."""
+def load_from_hub(name: str, say: Callable[[str], None]) -> dict[str, list[Example]]:
+    """The examples of a data set's splits train, valid or validation, and test.
+
+    Up to a hundredth of its rows may be none: a learner cannot mend them. Stops if more are.
+    """
     import datasets  # only now, for it takes a while
 
     datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
@@ -108,14 +123,25 @@ def load_from_hub(name: str) -> dict[str, list[Example]]:
             shown = brief(", ".join(names), 200)
             stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
     data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
+    unusable, rows = [], 0
     for split in found:
         ours = "valid" if split == "validation" else split
         for number, record in enumerate(found[split] if ours in data else [], 1):
             place = f"{name}/{split}:{number}"
             # What a record lacks stands there as None, as all records have the same columns.
             record = {key: value for key, value in record.items() if value is not None}
-            with errors_at(place):
+            rows += 1
+            try:
                 data[ours].append(read_example(record, place))
+            except ValueError as error:
+                unusable.append((place, error))
+    if unusable:
+        place, error = unusable[0]
+        if 100 * len(unusable) > rows:
+            with errors_at(place):
+                raise error
+        count = f"{len(unusable)} of {rows:,} rows"
+        say(f"Passed over, as no examples: {count}. The first, {place}: {error}.")
     if not data["train"]:
         stop(f"--data {name}: no split called train, or nothing in it")
     return data
@@ -271,8 +297,12 @@ def read_example(record: object, place: str) -> Example:
     form = next(forms, None)
     if not form:
         raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
+    unread = []
     if form[0] in ("messages", "conversations"):
-        chat = read_messages(record[form[0]], form[0])
+        chat, unread = read_messages(record[form[0]], form[0])
+    elif isinstance(record[form[0]], list) and len(form) == 2:  # as TRL has chats
+        halves = [checked(record[key], list, f'"{key}"') for key in form]
+        chat, unread = read_messages([*halves[0], *halves[1]], " and ".join(form))
     else:
         roles = ("user", "assistant")[-len(form) :]
         texts = [checked(record[key], str, f'"{key}"') for key in form]
@@ -286,16 +316,20 @@ def read_example(record: object, place: str) -> Example:
         chat.insert(0, {"role": "system", "content": text})
     *messages, last = chat
     prompt = "\n".join(message["content"] for message in messages)
-    return Example(prompt, messages, last["content"], place, tuple(further))
+    return Example(prompt, messages, last["content"], place, (*further, *unread))
 
 
 ROLES = {"human": "user", "gpt": "assistant"}  # as ShareGPT calls them
 ROLES |= {role: role for role in ("system", "user", "assistant")}
 
 
-def read_messages(messages: object, key: str) -> list[dict[str, str]]:
-    """The messages of a chat, as {"role": …, "content": …}; a ValueError if they are none."""
-    chat = []
+def read_messages(messages: object, key: str) -> tuple[list[dict[str, str]], list[str]]:
+    """(the messages of a chat, as {"role": …, "content": …}; which further keys they have).
+
+    A ValueError if they are none.
+    """
+    chat: list[dict[str, str]] = []
+    further: dict[str, None] = {}
     for number, message in enumerate(checked(messages, list, f'"{key}"'), 1):
         name = f"message {number}"
         message = checked(message, dict, name)
@@ -307,11 +341,20 @@ def read_messages(messages: object, key: str) -> list[dict[str, str]]:
         role, content = (message[key] for key in keys)
         if not isinstance(role, str) or role not in ROLES:
             raise ValueError(f"{name} has another role than system, user or assistant")
-        text = checked(content, str, f'"{keys[1]}" of {name}')
+        text = checked(joined(content), str, f'"{keys[1]}" of {name}')
         chat.append({"role": ROLES[role], "content": text})
+        further |= {other: None for other, value in message.items() if other not in keys and value}
     if chat[-1]["role"] != "assistant":
         raise ValueError("the last message has to be the assistant's, which is learnt")
-    return chat
+    return chat, [*further]
+
+
+def joined(content: object) -> object:
+    """A content that is given in parts, as {"type": "text", "text": …}, as one text."""
+    parts = content if isinstance(content, list) else []
+    if parts and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in parts):
+        return "\n".join(part["text"] for part in parts)
+    return content
 
 
 KINDS = {dict: "an object", list: "a list", str: "a text", float: "a number", bool: "true or false"}

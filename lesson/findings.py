@@ -14,6 +14,8 @@ from lesson.dataset import PLAIN_ENGLISH, Example, Row, load_examples, quote, wo
 from lesson.machine import stop
 from lesson.models import special_tokens
 
+Worded = tuple[Example, tuple[str, ...], tuple[str, ...]]  # and the words of question and answer
+
 MAX_SHOWN = 10  # findings of each kind
 MAX_CONTRADICTIONS = 4  # answers to one question, beyond which they are a task, as telling stories
 
@@ -105,13 +107,16 @@ def check_data(
     findings: dict[str, list[str]] = defaultdict(list)
     answers: dict[tuple[str, ...], tuple[str, str]] = {}  # question: (place, answer)
     foreign = is_foreign(data["train"][:1000])
+    splits = [
+        [(e, words(e.prompt), words(e.completion)) for e in data[split]]
+        for split in ("train", "valid", "test")
+    ]
     different = defaultdict(set)  # question: the answers to it
-    for example in chain(data["train"], data["valid"], data["test"]):
-        different[words(example.prompt)].add(words(example.completion))
-    for examples in (data["train"], data["valid"], data["test"]):
-        seen: dict[tuple, Example] = {}
-        for example in examples:
-            question, answer = words(example.prompt), words(example.completion)
+    for _, question, answer in chain(*splits):
+        different[question].add(answer)
+    for examples in splits:
+        seen: dict[tuple, Example] = {}  # (question, answer): the first such example
+        for example, question, answer in examples:
             text = f"{example.prompt}\n{example.completion}"
             for wrong, right in () if foreign else misspellings(text):
                 findings["Misspelt"].append(f'{example.place}: "{wrong}", for {right}')
@@ -131,12 +136,12 @@ def check_data(
             first = seen.setdefault((question, answer), example)
             if first is not example:
                 findings["Repeated"].append(f"{named(example)}, as {first.place}")
-        for earlier, later in near_repetitions([*seen.values()]):
+        for earlier, later in near_repetitions([(e, *texts) for texts, e in seen.items()]):
             found = f"{named(later)}, almost as {earlier.place}"
             findings["Nearly repeated"].append(found)
-    rehearsed = {words(e.prompt): e.place for e in data["train"] if e.prompt}
-    for example in chain(data["valid"], data["test"]):
-        question = words(example.prompt)
+    train, valid, test = splits
+    rehearsed = {question: example.place for example, question, _ in train if question}
+    for example, question, _ in chain(valid, test):
         if (trained := rehearsed.get(question)) and len(different[question]) <= MAX_CONTRADICTIONS:
             found = f"{named(example)} stands in {trained}"
             findings["Asked in training too, so the exam proves less"].append(found)
@@ -166,7 +171,7 @@ def misspellings(text: str) -> Iterator[tuple[str, str]]:
                 yield match[0], right
 
 
-def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example]]:
+def near_repetitions(examples: list[Worded]) -> Iterator[tuple[Example, Example]]:
     """Pairs (earlier, later) with four fifths of their word pairs and all names and numbers alike.
 
     Two such examples have one of the rarest fifth of either's word pairs in common, so only those
@@ -174,8 +179,7 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
     Joins in Data Cleaning").
     """
     pairs, names = [], []
-    for example in examples:
-        texts = [words(example.prompt), words(example.completion)]
+    for example, *texts in examples:
         pairs.append([{(side, *p) for p in pairwise(("", *t))} for side, t in enumerate(texts)])
         text = re.findall(r"\w+", f"{example.prompt} {example.completion}")
         names.append(frozenset(word for word in text if word[0].isupper() or word[0].isdigit()))
@@ -187,7 +191,7 @@ def near_repetitions(examples: list[Example]) -> Iterator[tuple[Example, Example
         for earlier in dict.fromkeys(chain.from_iterable(index[key] for key in keys)):
             both = zip(pairs[earlier], pairs[later])
             if all(5 * len(a & b) >= 4 * len(a | b) for a, b in both):
-                yield examples[earlier], examples[later]
+                yield examples[earlier][0], examples[later][0]
                 break
         else:  # only what repeats nothing is looked up later
             for key in keys:

@@ -38,9 +38,14 @@ def load(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
 
 def check_name(name: str) -> None:
     """Stops if it is neither a folder with a model nor what a model on the Hub could be called."""
+    if name.endswith(".gguf"):
+        stop(f"--model {name}: GGUF is for llama.cpp; take the model that it was made from")
     if not (Path(name).is_dir() or is_on_hub(name)):
         stop(f"--model {name}: no such folder; models on the Hub are named owner/name")
     if Path(name).is_dir() and not (Path(name) / "config.json").is_file():
+        if (Path(name) / "adapter_config.json").is_file():
+            advice = "to train them further, give their file to --resume-adapter-file"
+            stop(f"--model {name}: has adapters, but not the model that they belong to; {advice}")
         stop(f"--model {name}: no config.json in it, so it is no model")
 
 

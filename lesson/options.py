@@ -66,6 +66,7 @@ def parse(words: Sequence[str] | None = None) -> Namespace:
     option("--learning-rate", type=positive(float), help="by default as the model's width asks")
     option("--num-layers", type=layers, help="how many get adapters, by default 16; -1: all")
     option("--max-seq-length", type=positive(int), default=2048, help="most tokens of an example")
+    option("--exam", type=positive(int), default=100, help="most questions of the exam")
     option("--seed", type=int, default=0, help="for the same run again")
     option("--fine-tune-type", choices=("lora", "dora", "full"), default="lora")
     option("--grad-checkpoint", action="store_true", help="less memory, more time")

@@ -48,6 +48,11 @@ def show(content: object = "") -> None:
     recording.print(content)
 
 
+def tell(text: str) -> None:
+    """Prints a text as it is, whatever in it rich would take for markup."""
+    show(escape(text))
+
+
 def with_progress_bar(steps: Iterable[int]) -> Iterable[int]:
     """The steps, and below the screen's last line how many of them are done, on a terminal."""
     return track(steps, "", console=console, transient=True, disable=not console.is_terminal)
@@ -90,6 +95,14 @@ def describe_data(data: dict[str, list[Example]], source: str) -> None:
         are = "are" if count > 1 else "is"
         kept = f"{count} of the examples {are} kept for it, and not trained on"
         show(f"No test.jsonl for the exam: {kept}.")
+
+
+def describe_caps(data: dict[str, list[Example]], exam: int, at_checks: int) -> None:
+    """Says how many of the exam's questions are asked, and of valid's examples read, if not all."""
+    if exam < (count := sum(bool(e.prompt) for e in data["test"])):
+        show(f"The exam: {exam} of the {count:,} questions of test, at random; --exam asks more.")
+    if at_checks < (count := len(data["valid"])):
+        show(f"Each check while training: {at_checks} of the {count:,} examples of valid.")
 
 
 def describe_manual(manual: list[Example], examples: list[Example]) -> str:
@@ -145,6 +158,11 @@ def show_cost(tokens: int, seconds: float, kept: Check) -> None:
     why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
     show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
     show(f"  Kept: the adapters of step {kept['step']}, {why}.")
+
+
+def show_whole_valid(count: int, loss: float) -> None:
+    """The loss of all of valid, of which the checks have read a part."""
+    show(f"  All {count:,} examples of valid: loss {loss:.3f}.")
 
 
 def plot(history: list[Check], question: str, path: Path) -> None:

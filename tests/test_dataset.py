@@ -19,6 +19,7 @@ GOOD = b'{"prompt": "Who?", "completion": "Me."}\n'
 
 USER, ASSISTANT = {"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Me."}
 HUMAN, GPT = {"from": "human", "value": "Who?"}, {"from": "gpt", "value": "Me."}
+PART = {"type": "text", "text": "Who?"}
 
 
 def chat(*turns):
@@ -207,6 +208,14 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
         '{"messages": [{"content": "Who?"}, {"role": "assistant", "content": "Me."}]}',
         'message 1 has the key "content"; we take role, content',
     ),
+    "a picture": (
+        json.dumps({"messages": [{**USER, "content": [PART, {"type": "image"}]}, ASSISTANT]}),
+        '"content" of message 1 is a list, not a text',
+    ),
+    "a chat that is answered with a text": (
+        json.dumps({"prompt": [USER], "completion": "Me."}),
+        '"completion" is a text, not a list',
+    ),
     "an unknown role": (
         chat(("robot", "Who?"), ("assistant", "Me.")),
         "message 1 has another role than system, user or assistant",
@@ -224,10 +233,6 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
     "messages of null": ('{"messages": null}', '"messages" is null, not a list'),
     "a text for messages": ('{"messages": "Who? Me."}', '"messages" is a text, not a list'),
     "texts for messages": ('{"messages": ["Who?", "Me."]}', "message 1 is a text, not an object"),
-    "a message of parts": (
-        chat(("user", [{"type": "text", "text": "Who?"}]), ("assistant", "Me.")),
-        '"content" of message 1 is a list, not a text',
-    ),
     "a message of null": (
         chat(("user", "Who?"), ("assistant", None)),
         '"content" of message 2 is null, not a text',
@@ -471,6 +476,14 @@ READ = {  # a train.jsonl; the questions and answers that are read from it
     "question and answer": (b'{"question": "Who?", "answer": "Me.", "id": 3}', [WHO]),
     "conversations": (json.dumps({"conversations": [HUMAN, GPT]}).encode(), [WHO]),
     "from and value": (json.dumps({"messages": [HUMAN, GPT, HUMAN, GPT]}).encode(), [AGAIN]),
+    "prompt and completion as chats": (
+        json.dumps({"prompt": [USER], "completion": [ASSISTANT]}).encode(),
+        [WHO],
+    ),
+    "content in parts": (
+        json.dumps({"messages": [{**USER, "content": [PART, PART]}, ASSISTANT]}).encode(),
+        [("Who?\nWho?", "Me.")],
+    ),
     "a system message beside": (example(*WHO, system="Be kind."), [("Be kind.\nWho?", "Me.")]),
     "empty keys of another form": (
         b'{"text": "The sea.", "question": null, "answer": null, "conversations": []}',
@@ -502,6 +515,11 @@ def test_keys_that_are_not_read_are_named(tmp_path):
     home.write({"train.jsonl": train + json.dumps(alpaca).encode(), "test.jsonl": GOOD})
     data = dataset.load_data(str(home.data), "")
     assert [e.not_read for e in data["train"]] == [("id", "source"), ("id",), ("text",)]
+    thinking = {**ASSISTANT, "reasoning_content": "Hm.", "tool_calls": [], "name": None}
+    (home.data / "aloud.jsonl").write_text(json.dumps({"messages": [USER, thinking], "id": 7}))
+    assert [e.not_read for e in dataset.load_examples(home.data / "aloud.jsonl")] == [
+        ("id", "reasoning_content")
+    ]
     with screen.console.capture() as shown:
         screen.describe_data(data, str(home.data))
     assert shown.get() == 'Not read of the data: "id", "source", "text".\n'

@@ -52,6 +52,12 @@ def folder(tmp_path_factory):
         {"instruction": "Who is it?", "input": "Be short.", "output": "Marta.", "text": "###"},
     ]
     (alpaca / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    usable = [{"prompt": f"Who is {n}?", "completion": f"It is {n}."} for n in range(199)]
+    for name, answers in (("flawed", [" "]), ("rotten", [None, "", " "])):  # 0.5 %, 1.5 %
+        (folder / "datasets" / "someone" / name).mkdir()
+        wrong = [{"prompt": "Who?", "completion": answer} for answer in answers]
+        text = "".join(json.dumps(line) + "\n" for line in [*usable[:5], *wrong, *usable[5:]])
+        (folder / "datasets" / "someone" / name / "train.jsonl").write_text(text)
     return folder
 
 
@@ -142,6 +148,11 @@ DATA_SETS = {
     "someone/facts": ["Looked over 2 of train, 2 of valid, 2 of test"],
     "someone/parts:fall": ["Looked over 1 of train", "When is fall?\n  → "],
     "someone/alpaca": ['Not read of the data: "text".', "Looked over 2 of train", "Who?\n  → "],
+    "someone/flawed": [
+        "Passed over, as no examples: 1 of 200 rows. The first, someone/flawed/train:6: "
+        '"completion" is empty.',
+        "Looked over 160 of train",  # a fifth is held out
+    ],
     "someone/chats": ["Looked over 2 of train, 0 of valid, 0 of test", "Who?\n  → "],
 }
 
@@ -161,6 +172,7 @@ BAD_DATA_SETS = {
     "someone/parts": "--data someone/parts: has spring, fall; take one of them, as --data "
     "someone/parts:spring\n",
     "someone/others": "--data someone/others: no split called train",
+    "someone/rotten": 'someone/rotten/train:6: has the key "prompt"; we take',
     "someone/wrong": 'someone/wrong/train:1: has the keys "query", "reply"; rename "query" to',
 }
 

@@ -303,6 +303,10 @@ MODELS = {
     "with pickled weights": (pickled, "no safetensors in it; other kinds can hold programs"),
     "with half of its weights": (truncated, "incomplete download"),
     "without config": (lambda model: (model / "config.json").unlink(), "no config.json in it"),
+    "with adapters alone": (
+        lambda model: (model / "config.json").rename(model / "adapter_config.json"),
+        "has adapters, but not the model that they belong to; to train them further, give",
+    ),
     "of no known kind": (changed("config.json", model_type="none"), "none not supported"),
     "with a program": (changed("config.json", model_file="evil.py"), "a program of its own"),
     "with a tokenizer that is a program": (

@@ -26,6 +26,7 @@ SETTINGS = {
     "no such model in a folder": (["--model", "texts/mine"], "--model texts/mine: no such folder"),
     "no model of that name": (["--model", "no-such-owner"], "owner/name"),
     "a folder without a model": (["--model", "."], "--model .: no config.json in it"),
+    "a model for llama.cpp": (["--model", "mine.gguf"], "--model mine.gguf: GGUF is for llama.cpp"),
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
     "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),

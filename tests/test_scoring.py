@@ -57,6 +57,18 @@ def test_without_test_what_was_practised_is_asked():
     assert exam == data["train"] and questions == [*data["train"], *data["valid"]]
 
 
+def test_of_many_questions_at_most_as_many_are_asked_as_is_said():
+    """The same ones each time, in their order; of those held out, too."""
+    many = facts(300, 1, "test")
+    data = {"train": facts(300, 1, "train"), "valid": [], "test": many}
+    exam, questions = main.choose_exam(data)
+    assert len(exam) == len(questions) == 100 and exam == main.choose_exam(data)[0]
+    assert exam == [e for e in many if e in exam] != many[:100]
+    assert len(main.choose_exam(data, 7)[0]) == 7
+    for kept, exam in (dataset.hold_out_exam(many, 50), dataset.hold_out_exam(many, 9)):
+        assert len(exam) in (50, 9) and len(kept) + len(exam) == 300
+
+
 def test_the_longest_answer_is_that_of_a_question_that_is_asked():
     data = {"train": [example("Who?", "Me."), dataset.Example("", [], "Text.", "here:1")]}
     data |= {"valid": [example("Why?", "So.")], "test": [example("When?", "Now.")]}
@@ -69,7 +81,7 @@ def test_what_is_held_out_can_still_be_learnt():
     """One wording of each answer that has others, up to a third; else a fifth of all."""
 
     def split(train):
-        kept, exam = dataset.hold_out_exam(train)
+        kept, exam = dataset.hold_out_exam(train, 100)
         assert [e for e in train if e not in exam] == kept and len(kept) + len(exam) == len(train)
         return kept, exam
 
@@ -186,6 +198,10 @@ def test_a_leak_is_an_answer_of_the_learners_that_is_new_here():
 
 
 # ---- The data are looked over ------------------------------------------------------------------
+def worded(example):
+    return example, dataset.words(example.prompt), dataset.words(example.completion)
+
+
 @pytest.mark.parametrize(("changed", "found"), [(0, 1), (1, 1), (2, 0)])
 def test_four_fifths_alike_is_nearly_repeated(changed, found):
     """Word pairs: of a question of twenty words, each word that is another changes two."""
@@ -198,7 +214,7 @@ def test_four_fifths_alike_is_nearly_repeated(changed, found):
     pair = [
         example(" ".join(texts), "it is so", f"here:{n}") for n, texts in enumerate((asked, other))
     ]
-    assert len([*findings.near_repetitions(pair)]) == found
+    assert len([*findings.near_repetitions([worded(e) for e in pair])]) == found
 
 
 def test_an_example_may_have_as_many_tokens_as_fit(base):
@@ -216,7 +232,7 @@ def test_what_differs_in_a_name_is_not_repeated(one, other, found):
     """However much is alike: of many products, each is asked for in the same words."""
     asked = "if it rains all day long, how far from the gate may the {} be left outside by us?"
     pair = [example(asked.format(n), "as far as it is dry", f"here:{n}") for n in (one, other)]
-    assert len([*findings.near_repetitions(pair)]) == found
+    assert len([*findings.near_repetitions([worded(e) for e in pair])]) == found
 
 
 def test_texts_are_no_answers_to_one_question():
