@@ -144,7 +144,8 @@ def batches(rows: list[Row], batch_size: int, rng: random.Random) -> Iterator[Ba
     for group in rng.sample(groups, len(groups)):
         tokens, prompt_lengths = zip(*group)
         lengths = [len(row) for row in tokens]
-        padded = [row + [0] * (max(lengths) - len(row)) for row in tokens]
+        width = machine.padded_length(max(lengths))
+        padded = [row + [0] * (width - len(row)) for row in tokens]
         yield mx.array(padded), mx.array(prompt_lengths), mx.array(lengths)
 
 
@@ -204,7 +205,7 @@ def rehearsal_loss(
 def skip_prompts(batch: Batch, shared: int) -> Skipped:
     """What need not be predicted of a batch: no answer begins there; all rows share the first."""
     _, prompt_lengths, _ = batch
-    first = max(int(prompt_lengths.min()) - 1, 0)
+    first = machine.skipped_length(max(int(prompt_lengths.min()) - 1, 0))
     return Skipped(first, min(shared, first))
 
 
@@ -301,7 +302,7 @@ def make_step(
         return losses[1:]
 
     state = [model.state, optimizer.state]
-    if mx.default_device() == mx.Device(mx.gpu):  # a CPU takes longer to compile than to train
+    if machine.COMPILES:
         update = partial(mx.compile, inputs=state, outputs=state)(update)
 
     def step(batch: Batch, rehearsed: Batch | None = None) -> tuple[float, float]:

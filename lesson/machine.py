@@ -31,6 +31,11 @@ Batch = tuple[mx.array, mx.array, mx.array]  # tokens, and two arrays that say w
 interrupted = Event()  # whether Ctrl-C was pressed while it trained
 reached: set[str] = set()  # the hosts that Python code here looked up or connected to
 
+# A step is compiled on Metal, where that takes little. CUDA and processors take seconds for each
+# kernel: on an H200 the first lesson took 42 s as it is, and compiled it was not at step 10 by 100.
+COMPILES = mx.metal.is_available() and mx.default_device() == mx.Device(mx.gpu)
+STRIDE = 32  # of the lengths then, as in mlx-lm: each other length would be compiled anew
+
 # ---- How the program ends ----------------------------------------------------------------------
 ADVICE = {  # by what is in an error's name or text
     "GatedRepo": "accept its terms on its page on the Hub, then run .venv/bin/hf auth login",
@@ -125,6 +130,17 @@ def ctrl_c_noted() -> Iterator[None]:
     signal.signal(signal.SIGINT, signal.SIG_IGN if RANK else note)  # the first tells the others
     yield
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# ---- Lengths -----------------------------------------------------------------------------------
+def padded_length(longest: int) -> int:
+    """How long the rows of a batch are made: as the longest, or so that few lengths occur."""
+    return 1 + math.ceil((longest - 1) / STRIDE) * STRIDE if COMPILES else longest
+
+
+def skipped_length(first: int) -> int:
+    """How many tokens are skipped at the start of each row: all that may be, or a multiple."""
+    return first - first % STRIDE if COMPILES else first
 
 
 # ---- Several processes -------------------------------------------------------------------------

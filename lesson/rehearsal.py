@@ -9,7 +9,7 @@ from mlx import nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from lesson.dataset import Example, Row
-from lesson.machine import Batch
+from lesson.machine import Batch, padded_length, skipped_length
 from lesson.models import Skipped, generate, logits_from
 from lesson.scoring import compare_known, is_known
 
@@ -110,7 +110,7 @@ def batches(rows: list[NotedRow], batch_size: int, rng: random.Random) -> Iterat
     while True:
         order = rng.sample(rows, len(rows))
         for group in (order[i : i + batch_size] for i in range(0, len(order), batch_size)):
-            length = max(len(tokens) for tokens, _, _ in group)
+            length = padded_length(max(len(tokens) for tokens, _, _ in group))
             padding = [length - len(tokens) for tokens, _, _ in group]
             tokens = mx.array([row[0] + [0] * n for row, n in zip(group, padding)])
             ids = mx.stack([mx.pad(row[1], [(0, n), (0, 0)]) for row, n in zip(group, padding)])
@@ -125,7 +125,7 @@ def count(batch: Batch) -> mx.array:
 
 def skip_unkept(batch: Batch, shared: int) -> Skipped:
     """The tokens of a batch before any that is to be kept, of which so many are `shared`."""
-    first = int((batch[2].sum(-1) > 0).any(0).argmax())
+    first = skipped_length(int((batch[2].sum(-1) > 0).any(0).argmax()))
     return Skipped(first, min(shared, first))
 
 

@@ -134,17 +134,15 @@ def test_the_loss_is_the_librarys(scale, dtype):
     reason="MLX compiles for a processor with g++, which is not there",
 )
 def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
-    """As on a GPU; here it is compiled for a processor, which takes 20 seconds the first time."""
+    """As on Metal, its batches in few lengths; a processor takes 20 seconds the first time."""
     import mlx.core as mx
 
     import main
-    from lesson import dataset, models, rehearsal
+    from lesson import dataset, machine, models, rehearsal
 
-    if mx.default_device() == mx.Device(mx.cpu):
-        monkeypatch.setattr(mx, "gpu", mx.cpu)  # what make_step asks for
-    losses = []
-    for compiled in (mx.disable_compile, mx.enable_compile):
-        compiled()
+    losses, shapes = [], []
+    for compiled in (False, True):
+        monkeypatch.setattr(machine, "COMPILES", compiled)
         mx.random.seed(0)
         with main.console.capture():
             model, tokenizer, _ = models.load(str(ROOT / "assets" / "base-model"))
@@ -155,8 +153,12 @@ def test_where_the_step_is_compiled_it_is_the_same(shipped, monkeypatch):
         main.linear_to_lora_layers(model, -1, main.LORA)
         step, _ = main.make_step(model, iters=9, learning_rate=1e-3)
         losses.append([])
+        shapes.append(set())
         for batch in [*main.batches(shipped, 8, random.Random(0))][:3]:
-            losses[-1] += step(batch, next(everyday))
+            prompts = next(everyday)
+            shapes[-1].add((batch[0].shape[1], prompts[0].shape[1]))
+            losses[-1] += step(batch, prompts)
     one, other = losses
+    assert len(shapes[0]) == 3 and all((n - 1) % 32 == 0 for pair in shapes[1] for n in pair)
     assert len(one) == 6 and one == pytest.approx(other, rel=1e-3, abs=1e-5)
     assert one[-2] < one[0] and one[-1] > 0  # the loss of the examples; of the rehearsal
