@@ -123,7 +123,8 @@ def load_from_hub(name: str, say: Callable[[str], None]) -> dict[str, list[Examp
             shown = brief(", ".join(names), 200)
             stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
     data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
-    unusable, rows = [], 0
+    unusable: list[tuple[str, ValueError]] = []
+    rows = 0
     for split in found:
         ours = "valid" if split == "validation" else split
         for number, record in enumerate(found[split] if ours in data else [], 1):
@@ -136,12 +137,12 @@ def load_from_hub(name: str, say: Callable[[str], None]) -> dict[str, list[Examp
             except ValueError as error:
                 unusable.append((place, error))
     if unusable:
-        place, error = unusable[0]
+        place, why = unusable[0]
         if 100 * len(unusable) > rows:
             with errors_at(place):
-                raise error
+                raise why
         count = f"{len(unusable)} of {rows:,} rows"
-        say(f"Passed over, as no examples: {count}. The first, {place}: {error}.")
+        say(f"Passed over, as no examples: {count}. The first, {place}: {why}.")
     if not data["train"]:
         stop(f"--data {name}: no split called train, or nothing in it")
     return data
@@ -297,7 +298,7 @@ def read_example(record: object, place: str) -> Example:
     form = next(forms, None)
     if not form:
         raise ValueError(wrong_keys(record, "prompt", "completion", "messages", "text"))
-    unread = []
+    unread: list[str] = []
     if form[0] in ("messages", "conversations"):
         chat, unread = read_messages(record[form[0]], form[0])
     elif isinstance(record[form[0]], list) and len(form) == 2:  # as TRL has chats
