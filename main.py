@@ -348,7 +348,7 @@ def train(
     losses: list[float] = []  # since the last check
     history: list[Check] = []
     best: Check = {}
-    tokens_read, start = 0, time.perf_counter()
+    tokens_read, in_checks, start = 0, 0.0, time.perf_counter()
     for step in screen.with_progress_bar(range(iters + 1)):
         if step:
             batch = next(examples)
@@ -359,6 +359,7 @@ def train(
         last = step == iters or machine.ctrl_c_pressed()
         if step % steps_per_eval and not last:
             continue
+        check_began = time.perf_counter()
         loss = fmean(losses) if losses else None
         check: Check = {"step": step, "loss": loss, "tokens": tokens_read, "answer": first_answer()}
         check |= progress(model, rows | {"valid": valid}, batch_size)
@@ -370,12 +371,13 @@ def train(
         losses.clear()
         if not best or check["score"] < best["score"] - TOLERANCE:
             best, best_weights = check, dict(tree_flatten(model.trainable_parameters()))
+        in_checks += time.perf_counter() - check_began
         too_late = step - best["step"] >= 2 * steps_per_eval
         if machine.synchronize(last or too_late):
             break
     best["kept"] = True
     model.load_weights([*best_weights.items()], strict=False)
-    screen.show_cost(tokens_read, time.perf_counter() - start, best)
+    screen.show_cost(tokens_read, time.perf_counter() - start, in_checks, best)
     unread = sum(len(tokens) for tokens, _ in rows["valid"]) if valid != rows["valid"] else 0
     if 0 < unread < 0.3 * tokens_read:  # a tenth of the training, which goes there and back
         screen.show_whole_valid(len(rows["valid"]), held_out_loss(model, rows["valid"])[0])

@@ -1,7 +1,9 @@
 """What differs from model to model: where it is, how an answer ends, the memory, fast reading."""
 
+import math
 import os
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -13,6 +15,7 @@ import mlx.core as mx
 import mlx_lm
 from mlx import nn
 from mlx.utils import tree_flatten
+from mlx_lm.models import activations
 from mlx_lm.models.cache import ConcatenateKVCache, KVCache, make_prompt_cache
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tuner.trainer import grad_checkpoint
@@ -31,6 +34,7 @@ def load(name: str) -> tuple[nn.Module, TokenizerWrapper, dict]:
         model, tokenizer, config = loaded  # type: ignore[misc]  # three, by return_config
     if mx.default_device() == mx.Device(mx.cpu):
         model.set_dtype(mx.float32)  # which is what a processor multiplies fast
+        use_fast_activations(model)
     check_can_be_asked(model, name)
     choose_end_token(tokenizer, name)
     return model, tokenizer, config | (config.get("text_config") or {})
@@ -232,10 +236,42 @@ def generate(
         [prompt[len(shared) :] for prompt in prompts],
         [cache] * len(prompts),
         max_tokens=max_tokens,
-        prefill_batch_size=16,
+        prefill_batch_size=64,
+        completion_batch_size=64,
         return_token_ids=True,
     )
     return replies.texts, replies.token_ids or []
+
+
+# ---- Computing faster on a processor -----------------------------------------------------------
+@mx.custom_function
+def sigmoid(x: mx.array) -> mx.array:
+    """1 / (1 + e ** -x): MLX's power takes 5 ns there, its exponential and its sigmoid 12 to 16."""
+    return 1 / (1 + math.e**-x)
+
+
+@sigmoid.vjp
+def sigmoid_vjp(_: mx.array, cotangent: mx.array, output: mx.array) -> mx.array:
+    """The gradient: s (1 - s) times what it is of the rest."""
+    return cotangent * output * (1 - output)
+
+
+def swiglu(gate: mx.array, x: mx.array) -> mx.array:
+    """SiLU of the gate, times x (arXiv 2002.05202): what most models' feed-forward layers use."""
+    return gate * sigmoid(gate) * x
+
+
+def gelu_approx(x: mx.array) -> mx.array:
+    """GELU's approximation by tanh, which is a sigmoid of twice as much (arXiv 1606.08415)."""
+    return x * sigmoid(math.sqrt(8 / math.pi) * (x + 0.044715 * (x * x * x)))
+
+
+def use_fast_activations(model: nn.Module) -> None:
+    """Puts the functions above in the place of MLX's own: the same to rounding."""
+    for name in {type(part).__module__ for part in model.modules()}:
+        if getattr(sys.modules[name], "swiglu", None) is activations.swiglu:
+            sys.modules[name].swiglu = swiglu  # type: ignore[attr-defined]
+    nn.gelu_approx = gelu_approx
 
 
 # ---- Reading faster ----------------------------------------------------------------------------

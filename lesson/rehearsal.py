@@ -10,9 +10,10 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from lesson.dataset import Example, Row
 from lesson.machine import Batch, padded_length, skipped_length
-from lesson.models import Skipped, generate, logits_from
+from lesson.models import Skipped, generate, logits_from, shared_prefix_length
 from lesson.scoring import compare_known, is_known
 
+NOTED = 8  # answers are read at once
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 
 NotedRow = tuple[list[int], mx.array, mx.array]  # tokens, ids, probabilities: see note_answers()
@@ -88,20 +89,26 @@ def note_answers(
     Zeros where nothing is to be kept, as of the beginning that all prompts have in common.
     """
     _, replies = generate(model, tokenizer, prompts, max_tokens)
+    # A reply that is shorter than it could be ended by itself.
+    ended = [[tokenizer.eos_token_id] * (len(reply) < max_tokens) for reply in replies]
+    texts = [[*prompt, *reply, *end] for prompt, reply, end in zip(prompts, replies, ended)]
     first = max(len(os.path.commonprefix(prompts)), 1)
-    rows = []
-    for prompt, reply in zip(prompts, replies):
-        tokens = [*prompt, *reply]
-        if len(reply) < max_tokens:
-            tokens.append(tokenizer.eos_token_id)  # it ended by itself
-        logits = logits_from(model, mx.array([tokens[:-1]]), first - 1)[0]
-        probabilities = mx.softmax(logits.astype(mx.float32), -1)
+    shared = min(shared_prefix_length(model, [(tokens,) for tokens in texts]), first - 1)
+    rows: list[NotedRow] = [([], mx.array(0), mx.array(0))] * len(texts)
+    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    for group in (by_length[i : i + NOTED] for i in range(0, len(texts), NOTED)):
+        longest = len(texts[group[-1]])
+        padded = mx.array([texts[i] + [0] * (longest - len(texts[i])) for i in group])
+        logits = logits_from(model, padded[:, :-1], first - 1, shared).astype(mx.float32)
         likeliest = min(LIKELIEST, logits.shape[-1] - 1)
-        ids = mx.argpartition(-probabilities, likeliest, -1)[:, :likeliest]
-        probabilities = mx.take_along_axis(probabilities, ids, -1)
-        unkept = [(first - 1, 0), (0, 0)]
-        rows.append((tokens, mx.pad(ids, unkept), mx.pad(probabilities, unkept)))
-        mx.eval(rows[-1][1:])
+        ids = mx.argpartition(-logits, likeliest, -1)[..., :likeliest]
+        kept = mx.take_along_axis(logits, ids, -1)
+        probabilities = mx.exp(kept - mx.logsumexp(logits, -1, keepdims=True))
+        mx.eval(ids, probabilities)
+        for row, i in enumerate(group):
+            length, unkept = len(texts[i]) - first, [(first - 1, 0), (0, 0)]
+            mine, how_likely = (mx.pad(a[row, :length], unkept) for a in (ids, probabilities))
+            rows[i] = (texts[i], mine, how_likely)
     return rows
 
 

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterable
@@ -28,6 +29,7 @@ from rich.table import Table
 from lesson import machine
 from lesson.dataset import Example, brief, is_on_hub, quote
 from lesson.models import takes_system, with_system_in_question
+from lesson.start import STARTED
 
 if TYPE_CHECKING:  # matplotlib is loaded when it draws
     from matplotlib.axes import Axes
@@ -58,8 +60,12 @@ def with_progress_bar(steps: Iterable[int]) -> Iterable[int]:
     return track(steps, "", console=console, transient=True, disable=not console.is_terminal)
 
 
+chapters = [("loading", STARTED)]  # each one's name, and when it began, in seconds
+
+
 def chapter(title: str) -> None:
     """The heading of a part of the lesson: "Training: she studies and practises"."""
+    chapters.append((title.partition(":")[0].lower(), time.perf_counter()))
     show(f"\n[bold cyan]{title.replace(':', '[/]:', 1)}\n")
 
 
@@ -153,10 +159,11 @@ def show_check(check: Check) -> None:
     show(f"  step {check['step']:>4}  {figures}  [dim]→[/] {answer}")
 
 
-def show_cost(tokens: int, seconds: float, kept: Check) -> None:
-    """What the training took, and which of its checks was kept."""
+def show_cost(tokens: int, seconds: float, checks: float, kept: Check) -> None:
+    """What the training took, so many seconds of it for the checks; which of them was kept."""
     why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
-    show(f"\n  Cost: {tokens:,} tokens; {seconds:.1f} seconds with the checks.")
+    times = f"{seconds:.1f} seconds, {checks:.1f} of them for the checks"
+    show(f"\n  Cost: {tokens:,} tokens; {times}.")
     show(f"  Kept: the adapters of step {kept['step']}, {why}.")
 
 
@@ -257,9 +264,18 @@ def show_evaluation(
         show("  [yellow]The training did harm[/]: the right answers are less likely to it now.")
         show("  Try a lower --learning-rate, or fewer --iters.")
     show_known(compared)
+    show_times()
     nobody = "Nothing left this machine: no connection was opened, no name looked up"
     hosts = ", ".join(sorted(machine.reached))
     show(f"  {'Reached: ' * bool(hosts)}{hosts or nobody}.")
+
+
+def show_times() -> None:
+    """What each part of the lesson took, from the program's start."""
+    ends = [start for _, start in chapters[1:]] + [time.perf_counter()]
+    parts = [f"{name} {end - start:.1f}" for (name, start), end in zip(chapters, ends)]
+    show(f"  Time: {ends[-1] - STARTED:.1f} seconds: {', '.join(parts[:4])},")
+    show(f"  {', '.join(parts[4:])}.")
 
 
 def show_table(acts: list[str], rows: list[list[str]]) -> None:

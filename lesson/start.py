@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from io import TextIOWrapper
+
+STARTED = time.perf_counter()  # seconds
 
 SETTINGS = {
     # Plain downloads from the Hub, and nothing sent to anybody: no telemetry, no counting.

@@ -129,6 +129,30 @@ def test_the_loss_is_the_librarys(scale, dtype):
     assert mx.allclose(its, others, rtol=1e-2 if dtype == "bfloat16" else 1e-4, atol=1e-6).item()
 
 
+@pytest.mark.parametrize("kind", ["swiglu", "gelu"])
+def test_activations_are_the_librarys_to_rounding(kind):
+    """Their values and gradients, where the power of e is very small or infinite, too."""
+    import mlx.core as mx
+    from mlx import nn
+
+    from lesson import models
+
+    theirs = {"swiglu": lambda gate, x: nn.silu(gate) * x, "gelu": lambda gate, x: gelu(gate) * x}
+    ours = {"swiglu": models.swiglu, "gelu": lambda gate, x: models.gelu_approx(gate) * x}
+
+    def gelu(x):
+        return 0.5 * x * (1 + mx.tanh(0.7978845608 * (x + 0.044715 * x**3)))
+
+    mx.random.seed(0)
+    gate = mx.concatenate([4 * mx.random.normal((500,)), mx.array([-500.0, -90, 0, 90, 500])])
+    x, functions = mx.random.normal(gate.shape), (theirs[kind], ours[kind])
+    expected, found = (f(gate, x) for f in functions)
+    assert mx.allclose(found, expected, rtol=1e-5, atol=1e-6).item()
+    grads = [mx.grad(lambda *a, f=f: f(*a).sum(), argnums=(0, 1))(gate, x) for f in functions]
+    for one, other in zip(*grads):
+        assert mx.allclose(one, other, rtol=1e-4, atol=1e-5).item()
+
+
 @pytest.mark.skipif(
     sys.platform == "linux" and not shutil.which("g++"),
     reason="MLX compiles for a processor with g++, which is not there",
