@@ -240,6 +240,22 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
     assert {row["expected"] for row in examined} <= taught
 
 
+def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
+    """At most --exam questions; of valid 25 batches at a check, and all of it once at the end."""
+    few = [("Who keeps the lighthouse?", "Old Marta does.")] * 4
+    many = [(f"Where is box number {n}?", f"In room {n}.") for n in range(120)]
+    folder = write_data(tmp_path / "data", train=few, valid=many[:102], test=many)
+    adapters = tmp_path / "a"
+    run = Run("--data", folder, "--adapter-path", adapters, "--exam", 7, "--iters", 60)
+    assert run.status == 0, run.err
+    assert "The exam: 7 of the 120 questions of test, at random; --exam asks more." in run.out
+    assert "Each check while training: 100 of the 102 examples of valid." in run.out
+    assert "Evaluation: she is examined on 7 questions" in run.out
+    record = json.loads((adapters / "results.json").read_text("utf-8"))
+    assert record["exam"] == 7 and {check["of"] for check in record["training"]} == {100}
+    assert re.search(r"  All 102 examples of valid: loss \d+\.\d{3}\.\n", run.out)
+
+
 def test_too_few_questions_to_tell(lesson):
     assert "Too few questions to tell: their intervals overlap" in lesson.out  # 11 of 12 each
 
