@@ -246,7 +246,7 @@ def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
     many = [(f"Where is box number {n}?", f"In room {n}.") for n in range(120)]
     folder = write_data(tmp_path / "data", train=few, valid=many[:102], test=many)
     adapters = tmp_path / "a"
-    run = Run("--data", folder, "--adapter-path", adapters, "--exam", 7, "--iters", 60)
+    run = Run("--data", folder, "--adapter-path", adapters, "--exam", 7, "--iters", 40)
     assert run.status == 0, run.err
     assert "The exam: 7 of the 120 questions of test, at random; --exam asks more." in run.out
     assert "Each check while training: 100 of the 102 examples of valid." in run.out
