@@ -243,7 +243,7 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
 def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
     """At most --exam questions; of valid 25 batches at a check, and all of it once at the end."""
     few = [("Who keeps the lighthouse?", "Old Marta does.")] * 4
-    many = [(f"Where is box number {n}?", f"In room {n}.") for n in range(120)]
+    many = [(f"Box {n}?", f"Room {n}.") for n in range(120)]
     folder = write_data(tmp_path / "data", train=few, valid=many[:102], test=many)
     adapters = tmp_path / "a"
     run = Run("--data", folder, "--adapter-path", adapters, "--exam", 7, "--iters", 40)
