@@ -242,18 +242,17 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
 
 def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
     """At most --exam questions; of valid 25 batches at a check, and all of it once at the end."""
-    few = [("Who keeps the lighthouse?", "Old Marta does.")] * 4
-    many = [(f"Box {n}?", f"Room {n}.") for n in range(120)]
-    folder = write_data(tmp_path / "data", train=few, valid=many[:102], test=many)
-    adapters = tmp_path / "a"
-    run = Run("--data", folder, "--adapter-path", adapters, "--exam", 7, "--iters", 40)
+    many = [(f"Box {n}?", f"Room {n}.") for n in range(50)]
+    splits = {"train": many[30:], "valid": many[:30], "test": many[:30]}
+    options = ("--data", write_data(tmp_path / "data", **splits), "--adapter-path", tmp_path / "a")
+    run = Run(*options, "--exam", 7, "--iters", 40, "--batch-size", 1)
     assert run.status == 0, run.err
-    assert "The exam: 7 of the 120 questions of test, at random; --exam asks more." in run.out
-    assert "Each check while training: 100 of the 102 examples of valid." in run.out
+    assert "The exam: 7 of the 30 questions of test, at random; --exam asks more." in run.out
+    assert "Each check while training: 25 of the 30 examples of valid." in run.out
     assert "Evaluation: she is examined on 7 questions" in run.out
-    record = json.loads((adapters / "results.json").read_text("utf-8"))
-    assert record["exam"] == 7 and {check["of"] for check in record["training"]} == {100}
-    assert re.search(r"  All 102 examples of valid: loss \d+\.\d{3}\.\n", run.out)
+    record = json.loads((tmp_path / "a" / "results.json").read_text("utf-8"))
+    assert record["exam"] == 7 and {check["of"] for check in record["training"]} == {25}
+    assert re.search(r"  All 30 examples of valid: loss \d+\.\d{3}\.\n", run.out)
 
 
 def test_too_few_questions_to_tell(lesson):
