@@ -233,3 +233,18 @@ def test_gguf_by_mlx_lm_lacks_what_our_tokenizer_needs(fused):
     assert set(metadata["tokenizer.ggml.scores"].tolist()) == {-1000}
     assert "Ġthe" in metadata["tokenizer.ggml.tokens"]  # byte-level BPE's: a space is Ġ, not ▁
     assert "tokenizer.ggml.merges" not in metadata
+
+
+# ---- Where a step's time goes ------------------------------------------------------------------
+def test_a_step_is_profiled_by_part():
+    """Forward, backward and update make up the step; what is left out of it is put back."""
+    printed = python(ROOT / "more" / "profile_step.py", "--rounds", 1, "--batch-size", 2)
+    title, *lines = printed.splitlines()
+    assert "3,279,104 parameters" in title
+    found = {name: float(ms) for name, ms in re.findall(r"^  (.+?) +(-?[\d.]+) ms", printed, re.M)}
+    parts = sum(found[name] for name in ("forward", "backward", "clipping and Adam"))
+    assert parts == pytest.approx(found["a step"], abs=0.2) and found["forward"] > 0
+    assert [n for n in found if n.startswith("in it")] == [
+        "in it, the loss", "in it, attention", "in it, activations"
+    ]  # fmt: skip
+    assert len(lines) == len(found) == 8
