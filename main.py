@@ -567,7 +567,9 @@ def main(args: Namespace) -> None:
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
     known = old_work.compare(model, tokenizer, data["train"])
-    screen.show_evaluation(table, len(exam), before, after, known)
+    right = [[*map(is_right, acts[name], exam)] for name in ("prompted", "fine-tuned")]
+    difference = scoring.compare_paired(*right)
+    screen.show_evaluation(table, len(exam), before, after, known, difference)
     figures = {"table": table, "loss before": before, "loss after": after, "known": known}
     record = {"exam": len(exam)} | figures | {"training": history}
     saving.save_record(args.adapter_path, vars(args) | settings, record, questions, acts)

@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from itertools import chain
 from statistics import NormalDist
+from typing import NamedTuple
 
 from lesson.dataset import Example, words
 
@@ -76,3 +77,33 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     middle = (right + z * z / 2) / (total + z * z)
     half = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
     return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+class Paired(NamedTuple):
+    """How two models did on the same questions: McNemar's exact test."""
+
+    only_first: int  # questions that only the first answered rightly
+    only_second: int
+    p: float  # how likely it is that two equally good models differ at least as much
+    enough: int | None  # questions that would tell, were the shares the same; None if they are even
+
+
+def compare_paired(first: list[bool], second: list[bool]) -> Paired:
+    """McNemar's exact test on which questions each of two models answered rightly.
+
+    Questions that both answered alike say nothing of which is better; each of the others is, of two
+    equally good models, as likely to be the first's as the second's (McNemar 1947).
+    """
+    ones = sum(a and not b for a, b in zip(first, second))
+    others = sum(b and not a for a, b in zip(first, second))
+    enough = None
+    if ones != others:
+        enough = len(first) * next(n for n in range(1, 999) if chance(n * ones, n * others) < 0.05)
+    return Paired(ones, others, chance(ones, others), enough)
+
+
+def chance(ones: int, others: int) -> float:
+    """How likely tosses of a coin are to fall at least as unevenly, to either side."""
+    tosses, fewer = ones + others, min(ones, others)
+    tail = sum(math.comb(tosses, k) for k in range(fewer + 1)) / 2**tosses
+    return min(2 * tail, 1.0)

@@ -29,6 +29,7 @@ from rich.table import Table
 from lesson import machine
 from lesson.dataset import Example, brief, is_on_hub, quote
 from lesson.models import takes_system, with_system_in_question
+from lesson.scoring import Paired
 from lesson.start import STARTED
 
 if TYPE_CHECKING:  # matplotlib is loaded when it draws
@@ -241,19 +242,19 @@ def show_evaluation(
     before: dict[str, float],
     after: dict[str, float],
     compared: list[dict],
+    difference: Paired,
 ) -> None:
     """The acts side by side; the losses (in nats) before and after; which hosts were reached.
 
-    `compared`: what compare_known() says of the everyday questions.
+    `compared`: what compare_known() says of the everyday questions; `difference`: what
+    compare_paired() says of prompted and fine-tuned.
     """
     rows = []
     for name, layout in FIGURES.items():
         label = f"{name} of {exam}" if layout == "{}" else name
         rows.append([label, *(layout.format(figures[name]) for figures in table.values())])
     show_table([*table], rows + rows_of_known(compared))
-    lows, highs = zip(*(table[name]["95 % interval"] for name in ("prompted", "fine-tuned")))
-    if max(lows) < min(highs):
-        show("\n  Prompted or fine-tuned? Too few questions to tell: their intervals overlap.")
+    show_difference(difference)
     show()
     for split, text in (("test", "the right answers"), ("general", "general text")):
         if split in before:
@@ -268,6 +269,20 @@ def show_evaluation(
     nobody = "Nothing left this machine: no connection was opened, no name looked up"
     hosts = ", ".join(sorted(machine.reached))
     show(f"  {'Reached: ' * bool(hosts)}{hosts or nobody}.")
+
+
+def show_difference(found: Paired) -> None:
+    """Which of prompted and fine-tuned is better, if their answers to the same questions tell."""
+    if found.enough is None:
+        verdict = "Neither is better"
+    elif found.p < 0.05:
+        better = "fine-tuned" if found.only_second > found.only_first else "prompted"
+        verdict = f"The {better} model is better"
+    else:
+        verdict = f"Too few questions to tell; about {found.enough} would"
+    counts = f"{found.only_first} and {found.only_second}"
+    show(f"\n  Prompted or fine-tuned? Questions that only one of them got right: {counts}.")
+    show(f"  {verdict} (McNemar's test: p = {found.p:.2g}).")
 
 
 def show_times() -> None:

@@ -255,8 +255,18 @@ def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
     assert re.search(r"  All 30 examples of valid: loss \d+\.\d{3}\.\n", run.out)
 
 
-def test_too_few_questions_to_tell(lesson):
-    assert "Too few questions to tell: their intervals overlap" in lesson.out  # 11 of 12 each
+def test_prompted_and_fine_tuned_are_compared_question_by_question(lesson, record):
+    """McNemar's exact test, recomputed from the record: a coin for each that only one got right."""
+    exam = [row for row in record["answers"] if "test.jsonl" in row["from"]]
+    right = [
+        [plain(row[act]["text"]) == plain(row["expected"]) for row in exam]
+        for act in ("prompted", "fine-tuned")
+    ]
+    only = [sum(a > b for a, b in zip(*pair)) for pair in (right, right[::-1])]
+    tosses = sum(only)
+    tail = sum(math.comb(tosses, k) for k in range(min(only) + 1)) / 2**tosses
+    assert f"Questions that only one of them got right: {only[0]} and {only[1]}.\n" in lesson.out
+    assert f" (McNemar's test: p = {min(1, 2 * tail):.2g}).\n" in lesson.out
 
 
 # ---- 6. Human evaluation -----------------------------------------------------------------------

@@ -238,3 +238,22 @@ def test_what_differs_in_a_name_is_not_repeated(one, other, found):
 def test_texts_are_no_answers_to_one_question():
     texts = [dataset.Example("", [], text, f"here:{n}") for n, text in enumerate(("Sea.", "Sky."))]
     assert findings.check_data({"train": texts, "valid": texts[:1], "test": texts[1:]}) == {}
+
+
+@pytest.mark.parametrize(
+    ("only_first", "only_second", "alike", "p", "enough"),
+    [
+        (0, 8, 4, 0.0078125, 12),  # told by the twelve that there are
+        (0, 3, 9, 0.25, 24),
+        (5, 1, 4, 0.21875, 20),
+        (1, 1, 10, 1.0, None),
+        (0, 0, 12, 1.0, None),
+    ],
+)
+def test_a_difference_is_told_by_the_questions_that_only_one_got_right(
+    only_first, only_second, alike, p, enough
+):
+    first = [True] * only_first + [False] * only_second + [True] * alike
+    second = [False] * only_first + [True] * only_second + [True] * alike
+    expected = scoring.Paired(only_first, only_second, p, enough)
+    assert scoring.compare_paired(first, second) == expected
