@@ -347,7 +347,7 @@ def what_next(
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
     real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", "smollm2"]
-    given = [word for word in again if word not in ("--adapter-path", str(args.adapter_path))]
+    given = without(again, "--adapter-path")
     go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
     commands = {
         "Begin another training with what was learnt so far": [*again, *go_on]
@@ -356,11 +356,23 @@ def what_next(
         "Ask it again": ask_again(args, tokenizer, exam, max_tokens),
         "Judge the answers yourself": [*again, "--judge"],
         f"Teach it something else (first edit what is in {args.data})": again,
-        "Teach a real LLM, of 270 MB": [*given, *real] if "--model" not in again else [],
+        "Teach a real LLM, of 270 MB": [*given, *real]
+        if without(again, "--model") == again
+        else [],
     }
     for why, command in commands.items():
         if command and not (command is again and is_on_hub(args.data)):
             show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
+
+
+def without(words: list[str], option: str) -> list[str]:
+    """A command without one of its options, however that was given: two words, or one with a =."""
+    kept, skip = [], False
+    for word in words:
+        if not skip and word != option and not word.startswith(f"{option}="):
+            kept.append(word)
+        skip = word == option
+    return kept
 
 
 def ask_again(

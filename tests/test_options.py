@@ -109,3 +109,13 @@ def test_a_loss_that_is_no_number_stops_the_run(split, tmp_path):
     own = ("--data", tmp_path, "--adapter-path", tmp_path / "adapters")
     run = Run("--model", tmp_path / "model", *own)
     check(run, f"{NO_NUMBER[split]}; try a lower --learning-rate", tmp_path)
+
+
+@pytest.mark.parametrize("given", [["--adapter-path", "a"], ["--adapter-path=a"], []])
+def test_a_command_without_an_option_has_its_value_neither(given):
+    """As in the command for a real LLM, which has an --adapter-path of its own."""
+    from lesson import screen
+
+    others = ["main.py", *given, "--iters", "9", "--data=a"]
+    found = screen.without(others, "--adapter-path")
+    assert found == ["main.py", "--iters", "9", "--data=a"]
