@@ -46,6 +46,7 @@ from lesson.rehearsal import Rehearsal
 from lesson.screen import Check, chapter, console, show
 
 LORA = {"rank": 16, "scale": 2.0, "dropout": 0.0}  # scale is what others call alpha / rank
+ENOUGH_TRIED = 20  # examples that do not fit into the manual any more: then it is full
 MAX_MANUAL = 4096  # tokens of the manual in the prompt, whose reading takes time
 MIN_QUESTIONS = 24  # that are asked of each act, if the data have as many wordings
 VALID_BATCHES = 25  # of valid are read at a check, as mlx-lm does
@@ -130,7 +131,9 @@ def make_manual(
     for example in reversed(first_wordings.values()):
         if len(encode_prompt(tokenizer, example, [*manual, example])) <= max_tokens:
             manual.append(example)
-        elif (too_long := too_long + 1) == 20:  # it is full
+        else:
+            too_long += 1
+        if too_long == ENOUGH_TRIED:  # of thousands, trying all would take minutes
             break
     return manual
 
@@ -338,17 +341,17 @@ def train(
 
     The best is the earliest within TOLERANCE of the least score: valid's loss plus the share of its
     own right answers that the model would not say again. Ends early when no check in two is better.
-    Gives for each check: step, losses (in nats), tokens read, `first_answer()`, which was kept.
+    Gives for each check: step, losses (in nats), tokens read, `first_answer()`, how many seconds it
+    took, which was kept.
     """
     shared = [models.shared_prefix_length(model, rows[split]) for split in ("train", "everyday")]
     take_step, _ = make_step(model, iters, learning_rate, rehearsal_weight, shared)
     examples = endless_batches(rows["train"], batch_size, random.Random(seed))
     everyday = rehearsal.batches(rows["everyday"], rehearsed, random.Random(seed))
-    valid = some_of(rows["valid"], VALID_BATCHES * batch_size)
     losses: list[float] = []  # since the last check
     history: list[Check] = []
     best: Check = {}
-    tokens_read, in_checks, start = 0, 0.0, time.perf_counter()
+    tokens_read, start = 0, time.perf_counter()
     for step in screen.with_progress_bar(range(iters + 1)):
         if step:
             batch = next(examples)
@@ -362,7 +365,7 @@ def train(
         check_began = time.perf_counter()
         loss = fmean(losses) if losses else None
         check: Check = {"step": step, "loss": loss, "tokens": tokens_read, "answer": first_answer()}
-        check |= progress(model, rows | {"valid": valid}, batch_size)
+        check |= progress(model, rows, batch_size)
         if check["score"] is None:
             check["score"] = -step  # nothing says which is best: the last
         machine.stop_if_not_finite(check["valid"] or 0.0, "loss of valid", step)
@@ -371,24 +374,31 @@ def train(
         losses.clear()
         if not best or check["score"] < best["score"] - TOLERANCE:
             best, best_weights = check, dict(tree_flatten(model.trainable_parameters()))
-        in_checks += time.perf_counter() - check_began
+        check["seconds"] = time.perf_counter() - check_began
         too_late = step - best["step"] >= 2 * steps_per_eval
         if machine.synchronize(last or too_late):
             break
     best["kept"] = True
     model.load_weights([*best_weights.items()], strict=False)
-    screen.show_cost(tokens_read, time.perf_counter() - start, in_checks, best)
-    unread = sum(len(tokens) for tokens, _ in rows["valid"]) if valid != rows["valid"] else 0
-    if 0 < unread < 0.3 * tokens_read:  # a tenth of the training, which goes there and back
-        screen.show_whole_valid(len(rows["valid"]), held_out_loss(model, rows["valid"])[0])
+    screen.show_cost(history, time.perf_counter() - start)
+    if best["of"] < len(rows["valid"]):
+        look_at_all_of_valid(model, rows["valid"], tokens_read)
     return history
+
+
+def look_at_all_of_valid(model: nn.Module, rows: list[Row], tokens_trained_on: int) -> None:
+    """Shows the loss of all of valid, of which the checks read a part, if that is quickly done."""
+    tokens = sum(len(tokens) for tokens, _ in rows)
+    if tokens < 0.3 * tokens_trained_on:  # a tenth of the training, which goes there and back
+        screen.show_whole_valid(len(rows), held_out_loss(model, rows)[0])
 
 
 def progress(model: nn.Module, rows: dict[str, list], batch_size: int) -> Check:
     """How far training has come: valid's loss, how many of its answers are right; what is kept."""
-    found: Check = {"valid": None, "right": 0, "of": len(rows["valid"]), "keeps": None}
-    if rows["valid"]:
-        found["valid"], _, found["right"] = held_out_loss(model, rows["valid"], batch_size)
+    valid = some_of(rows["valid"], VALID_BATCHES * batch_size)
+    found: Check = {"valid": None, "right": 0, "of": len(valid), "keeps": None}
+    if valid:
+        found["valid"], _, found["right"] = held_out_loss(model, valid, batch_size)
     if rows["known"]:
         _, found["keeps"], _ = held_out_loss(model, rows["known"], batch_size)
     forgotten = 0.0 if found["keeps"] is None else 1 - found["keeps"]
@@ -508,6 +518,14 @@ def evaluate(questions: list[Example], exam: int, answers: list[Answer]) -> dict
     }
 
 
+def compare(
+    exam: list[Example], prompted: list[Answer], fine_tuned: list[Answer]
+) -> scoring.Paired:
+    """Which of the two is better, by the questions of the exam that only one of them got right."""
+    right = [[*map(is_right, answers, exam)] for answers in (prompted, fine_tuned)]
+    return scoring.compare_paired(*right)
+
+
 # ---- The lesson --------------------------------------------------------------------------------
 def act(
     title: str, questions: list[Example], ask: Callable[[list[Example]], list[Answer]]
@@ -567,8 +585,7 @@ def main(args: Namespace) -> None:
     table = {name: evaluate(questions, len(exam), answers) for name, answers in acts.items()}
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
     known = old_work.compare(model, tokenizer, data["train"])
-    right = [[*map(is_right, acts[name], exam)] for name in ("prompted", "fine-tuned")]
-    difference = scoring.compare_paired(*right)
+    difference = compare(exam, acts["prompted"], acts["fine-tuned"])
     screen.show_evaluation(table, len(exam), before, after, known, difference)
     figures = {"table": table, "loss before": before, "loss after": after, "known": known}
     record = {"exam": len(exam)} | figures | {"training": history}

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from lesson.machine import errors_in_one_line, stop
 
@@ -63,7 +63,7 @@ def hold_out_exam(train: list[Example], most_questions: int) -> tuple[list[Examp
     spare = [*{e.completion: e for e in questions if wordings[e.completion] > 1}.values()]
     if len(spare) < len(questions) // 5:
         # Not the run's seed: with all seeds the exam is the same.
-        exam = random.Random(0).sample(questions, len(questions) // 5)
+        exam = some_of(questions, len(questions) // 5)
     else:
         exam = spare[: len(questions) // 3]
     exam = some_of(exam, most_questions)
@@ -106,22 +106,7 @@ def load_from_hub(name: str, say: Callable[[str], None]) -> dict[str, list[Examp
 
     Up to a hundredth of its rows may be none: a learner cannot mend them. Stops if more are.
     """
-    import datasets  # only now, for it takes a while
-
-    datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-    path, _, configuration = name.partition(":")
-    with errors_in_one_line(f"--data {name}"):
-        try:
-            found = datasets.load_dataset(path, configuration or None)
-        except ValueError as error:  # it has several, whose names are in the error's text
-            listed = re.search(r"available configs: \[(.+?)\]", str(error))
-            if not listed:
-                raise
-            names = re.findall(r"'(.+?)'", listed[1])
-            shown = brief(", ".join(names), 200)
-            stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
+    found = fetch(name)
     data: dict[str, list[Example]] = {"train": [], "valid": [], "test": []}
     unusable: list[tuple[str, ValueError]] = []
     rows = 0
@@ -146,6 +131,27 @@ def load_from_hub(name: str, say: Callable[[str], None]) -> dict[str, list[Examp
     if not data["train"]:
         stop(f"--data {name}: no split called train, or nothing in it")
     return data
+
+
+def fetch(name: str) -> dict[str, Any]:
+    """{split: its records} of a data set on the Hub; stops if it cannot be had."""
+    import datasets  # only now, for it takes a while
+
+    datasets.config.USE_PARQUET_EXPORT = False  # which would be looked for on another host
+    if not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+    path, _, configuration = name.partition(":")
+    with errors_in_one_line(f"--data {name}"):
+        try:
+            found = datasets.load_dataset(path, configuration or None)
+        except ValueError as error:  # it has several, whose names are in the error's text
+            listed = re.search(r"available configs: \[(.+?)\]", str(error))
+            if not listed:
+                raise
+            names = re.findall(r"'(.+?)'", listed[1])
+            shown = brief(", ".join(names), 200)
+            stop(f"--data {name}: has {shown}; take one of them, as --data {path}:{names[0]}")
+    return found
 
 
 def is_on_hub(name: str) -> bool:

@@ -219,6 +219,9 @@ def render_chat(
 
 
 # ---- Asking ------------------------------------------------------------------------------------
+READ_AT_ONCE = 8192  # tokens of prompts, in all
+
+
 def generate(
     model: nn.Module, tokenizer: TokenizerWrapper, prompts: list[list[int]], max_tokens: int
 ) -> tuple[list[str], list[list[int]]]:
@@ -230,14 +233,17 @@ def generate(
     shared, cache = os.path.commonprefix([p[:-1] for p in prompts]), make_prompt_cache(model)
     if shared:
         model(mx.array([shared]), cache=cache)
+    # Of short prompts many, of long ones few: what they are computed with would fill the memory.
+    longest = max(map(len, prompts)) - len(shared)
+    at_once = min(max(READ_AT_ONCE // longest, 1), 64)
     replies = mlx_lm.batch_generate(
         model,
         tokenizer,
         [prompt[len(shared) :] for prompt in prompts],
         [cache] * len(prompts),
         max_tokens=max_tokens,
-        prefill_batch_size=64,
-        completion_batch_size=64,
+        prefill_batch_size=at_once,
+        completion_batch_size=max(at_once, 32),  # 32 is mlx-lm's own
         return_token_ids=True,
     )
     return replies.texts, replies.token_ids or []

@@ -13,7 +13,7 @@ from lesson.machine import Batch, padded_length, skipped_length
 from lesson.models import Skipped, generate, logits_from, shared_prefix_length
 from lesson.scoring import compare_known, is_known
 
-NOTED = 8  # answers are read at once
+NOTED = 4  # answers are read at once, which takes less memory than a step of training
 LIKELIEST = 64  # tokens whose probabilities are kept at each position; all others count as one
 
 NotedRow = tuple[list[int], mx.array, mx.array]  # tokens, ids, probabilities: see note_answers()
@@ -94,7 +94,7 @@ def note_answers(
     texts = [[*prompt, *reply, *end] for prompt, reply, end in zip(prompts, replies, ended)]
     first = max(len(os.path.commonprefix(prompts)), 1)
     shared = min(shared_prefix_length(model, [(tokens,) for tokens in texts]), first - 1)
-    rows: list[NotedRow] = [([], mx.array(0), mx.array(0))] * len(texts)
+    rows: dict[int, NotedRow] = {}
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     for group in (by_length[i : i + NOTED] for i in range(0, len(texts), NOTED)):
         longest = len(texts[group[-1]])
@@ -109,7 +109,7 @@ def note_answers(
             length, unkept = len(texts[i]) - first, [(first - 1, 0), (0, 0)]
             mine, how_likely = (mx.pad(a[row, :length], unkept) for a in (ids, probabilities))
             rows[i] = (texts[i], mine, how_likely)
-    return rows
+    return [rows[i] for i in range(len(texts))]
 
 
 def batches(rows: list[NotedRow], batch_size: int, rng: random.Random) -> Iterator[Batch]:

@@ -85,7 +85,7 @@ class Paired(NamedTuple):
     only_first: int  # questions that only the first answered rightly
     only_second: int
     p: float  # how likely it is that two equally good models differ at least as much
-    enough: int | None  # questions that would tell, were the shares the same; None if they are even
+    enough: int | None  # about so many questions would tell; None if the two are even
 
 
 def compare_paired(first: list[bool], second: list[bool]) -> Paired:
@@ -96,9 +96,7 @@ def compare_paired(first: list[bool], second: list[bool]) -> Paired:
     """
     ones = sum(a and not b for a, b in zip(first, second))
     others = sum(b and not a for a, b in zip(first, second))
-    enough = None
-    if ones != others:
-        enough = len(first) * next(n for n in range(1, 999) if chance(n * ones, n * others) < 0.05)
+    enough = math.ceil(len(first) * times_as_many(ones, others)) if ones != others else None
     return Paired(ones, others, chance(ones, others), enough)
 
 
@@ -107,3 +105,14 @@ def chance(ones: int, others: int) -> float:
     tosses, fewer = ones + others, min(ones, others)
     tail = sum(math.comb(tosses, k) for k in range(fewer + 1)) / 2**tosses
     return min(2 * tail, 1.0)
+
+
+def times_as_many(ones: int, others: int) -> float:
+    """How many times as many tosses, falling in the same proportion, would make a p of 0.05.
+
+    Where the normal distribution, with the continuity correction (Edwards 1948), says so: n times
+    as many tosses do where (n difference - 1) ** 2 is z ** 2 times n sum.
+    """
+    difference, total = abs(ones - others), ones + others
+    half = difference + NormalDist().inv_cdf(0.975) ** 2 * total / 2
+    return (half + math.sqrt(half**2 - difference**2)) / difference**2

@@ -106,10 +106,12 @@ def describe_data(data: dict[str, list[Example]], source: str) -> None:
 
 def describe_caps(data: dict[str, list[Example]], exam: int, at_checks: int) -> None:
     """Says how many of the exam's questions are asked, and of valid's examples read, if not all."""
-    if exam < (count := sum(bool(e.prompt) for e in data["test"])):
-        show(f"The exam: {exam} of the {count:,} questions of test, at random; --exam asks more.")
-    if at_checks < (count := len(data["valid"])):
-        show(f"Each check while training: {at_checks} of the {count:,} examples of valid.")
+    questions, valid = sum(bool(e.prompt) for e in data["test"]), len(data["valid"])
+    if exam < questions:
+        of = f"{exam} of the {questions:,} questions of test"
+        show(f"The exam: {of}, at random; --exam asks more.")
+    if at_checks < valid:
+        show(f"Each check while training: {at_checks} of the {valid:,} examples of valid.")
 
 
 def describe_manual(manual: list[Example], examples: list[Example]) -> str:
@@ -160,8 +162,10 @@ def show_check(check: Check) -> None:
     show(f"  step {check['step']:>4}  {figures}  [dim]→[/] {answer}")
 
 
-def show_cost(tokens: int, seconds: float, checks: float, kept: Check) -> None:
-    """What the training took, so many seconds of it for the checks; which of them was kept."""
+def show_cost(history: list[Check], seconds: float) -> None:
+    """What the training took in all, and its checks of it; which of them was kept."""
+    kept = next(check for check in history if check.get("kept"))
+    tokens, checks = history[-1]["tokens"], sum(check["seconds"] for check in history)
     why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
     times = f"{seconds:.1f} seconds, {checks:.1f} of them for the checks"
     show(f"\n  Cost: {tokens:,} tokens; {times}.")

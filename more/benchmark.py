@@ -140,8 +140,10 @@ def mlx_lm_lora(model: str, data: str, batch: int, iters: int, seed: int) -> dic
 
 def limit(model: str, data: str, batch: int) -> dict:
     """A step's seconds over (4 x parameters x tokens / the rate of a product of 1024 x 1024)."""
+    from mlx_lm.utils import get_total_parameters
+
     main, loaded, _, _, rows = main_and_model(model, data)
-    mx, parameters = main.mx, main.screen.get_total_parameters(loaded)
+    mx, parameters = main.mx, get_total_parameters(loaded)
     loaded.freeze()
     main.linear_to_lora_layers(loaded, -1, LORA)
     loaded.train()

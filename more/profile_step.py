@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 import mlx.core as mx
 from mlx import nn
+from mlx_lm.utils import get_total_parameters
 
 import main
 from lesson import dataset, models, options
@@ -34,8 +35,10 @@ def left_out(owner: object, name: str, instead: Callable) -> Iterator[None]:
     """With something simple in the place of a function."""
     before = getattr(owner, name)
     setattr(owner, name, instead)
-    yield
-    setattr(owner, name, before)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
 
 
 def values_alone(queries: mx.array, keys: mx.array, values: mx.array, **_: object) -> mx.array:
@@ -113,7 +116,7 @@ if __name__ == "__main__":
     main.add_adapters(loaded, 16, "lora", main.LORA)
     loaded.train()
     some = [*main.batches(rows, args.batch_size, random.Random(0))][:8]
-    parameters = main.screen.get_total_parameters(loaded)
+    parameters = get_total_parameters(loaded)
     tokens = sum(int(lengths.sum()) for _, _, lengths in some) / len(some)
     rate = product_rate()
     table = profile(loaded, some, args.rounds)

@@ -245,9 +245,10 @@ def test_texts_are_no_answers_to_one_question():
 @pytest.mark.parametrize(
     ("only_first", "only_second", "alike", "p", "enough"),
     [
-        (0, 8, 4, 0.0078125, 12),  # told by the twelve that there are
-        (0, 3, 9, 0.25, 24),
+        (0, 8, 4, 0.0078125, 9),  # fewer than the twelve that there are
+        (0, 3, 9, 0.25, 23),  # exactly: 24, six of which only the second gets right
         (5, 1, 4, 0.21875, 20),
+        (48, 50, 2, 0.9196068, 9512),
         (1, 1, 10, 1.0, None),
         (0, 0, 12, 1.0, None),
     ],
@@ -257,5 +258,5 @@ def test_a_difference_is_told_by_the_questions_that_only_one_got_right(
 ):
     first = [True] * only_first + [False] * only_second + [True] * alike
     second = [False] * only_first + [True] * only_second + [True] * alike
-    expected = scoring.Paired(only_first, only_second, p, enough)
-    assert scoring.compare_paired(first, second) == expected
+    found = scoring.compare_paired(first, second)
+    assert found == (only_first, only_second, pytest.approx(p), enough)
