@@ -93,7 +93,7 @@ def ours(model: str, data: str, batch: int, iters: int, seed: int) -> dict:
     }  # fmt: skip
     start = time.perf_counter()
     nothing = {"valid": [], "known": [], "everyday": []}  # to look at, or to rehearse
-    main.fine_tune(loaded, config, {**rows, **nothing}, first_answer=str, **settings)
+    main.fine_tune(loaded, config, {**rows, **nothing}, str, lora=LORA, **settings)
     seconds = time.perf_counter() - start
     tokens = sum(len(t) for t, _ in rows["train"]) / len(rows["train"]) * batch * iters
     return {
@@ -127,7 +127,9 @@ def mlx_lm_lora(model: str, data: str, batch: int, iters: int, seed: int) -> dic
     settings = {
         "model": model, "data": data, "train": True, "batch_size": batch, "iters": iters,
         "num_layers": -1, "mask_prompt": True, "adapter_path": str(WORK / "mlx-lm"),
-        "learning_rate": RATE, "lr_schedule": schedule, "optimizer": "adamw", "val_batches": -1,
+        "learning_rate": RATE, "lr_schedule": schedule, "val_batches": -1,
+        # Corrected, as ours is: else its first steps are longer than the rate says.
+        "optimizer": "adam", "optimizer_config": {"adam": {"bias_correction": True}},
         "steps_per_eval": 10**9, "steps_per_report": iters, "save_every": 10**9,
         "lora_parameters": LORA, "seed": seed,
     }  # fmt: skip
