@@ -240,6 +240,7 @@ def test_without_test_data_part_of_train_is_held_out(tmp_path):
     assert {row["expected"] for row in examined} <= taught
 
 
+@pytest.mark.slow
 def test_of_large_data_a_part_is_read_and_the_screen_says_so(tmp_path):
     """At most --exam questions; of valid 25 batches at a check, and all of it once at the end."""
     many = [(f"Box {n}?", f"Room {n}.") for n in range(50)]
