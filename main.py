@@ -444,7 +444,7 @@ def fine_tune(
         saving.load_adapter_file(model, resume_adapter_file)
     same = settings | {"num_layers": num_layers, "fine_tune_type": fine_tune_type}
     machine.check_all_have_the_same(model, rows["train"], same)
-    with machine.ctrl_c_noted():
+    with machine.ctrl_c_noted(), machine.others_watched():
         model.train()  # some layers can only then be gone through backwards
         history = train(model, rows, first_answer, **settings)
         model.eval()
@@ -526,6 +526,15 @@ def compare(
     return scoring.compare_paired(*right)
 
 
+def list_wrong(exam: list[Example], answers: list[Answer]) -> list[dict[str, str]]:
+    """The questions of the exam that were answered wrongly: what was said, what was expected."""
+    return [
+        {"question": example.prompt, "expected": example.completion, "answer": given.text}
+        for example, given in zip(exam, answers)
+        if not is_right(given, example)
+    ]
+
+
 # ---- The lesson --------------------------------------------------------------------------------
 def act(
     title: str, questions: list[Example], ask: Callable[[list[Example]], list[Answer]]
@@ -586,9 +595,11 @@ def main(args: Namespace) -> None:
     after = {split: held_out_loss(model, rows[split])[0] for split in before}
     known = old_work.compare(model, tokenizer, data["train"])
     difference = compare(exam, acts["prompted"], acts["fine-tuned"])
+    wrong = list_wrong(exam, acts["fine-tuned"])
     screen.show_evaluation(table, len(exam), before, after, known, difference)
-    figures = {"table": table, "loss before": before, "loss after": after, "known": known}
-    record = {"exam": len(exam)} | figures | {"training": history}
+    screen.show_wrong(wrong, len(exam), args.adapter_path)
+    figures = {"table": table, "wrong": wrong, "loss before": before, "loss after": after}
+    record = {"exam": len(exam), **figures, "known": known, "training": history}
     saving.save_record(args.adapter_path, vars(args) | settings, record, questions, acts)
     screen.what_next(args, tokenizer, exam, max_tokens)
     screen.converse(ask)

@@ -20,6 +20,8 @@ FORMAT = 'write {"prompt": "a question", "completion": "its answer"}'
 CHAT_FORMAT = (
     '{"messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}'
 )
+NAMES = ("train", "valid", "validation", "test", "everyday", "known")
+FILES = {f"{name}.jsonl" for name in NAMES}  # what is read of a folder
 MAX_CHARACTERS = 1_000_000  # of a text; no model reads so many at once
 
 Row = tuple[list[int], int]  # an example's tokens; how many of them are the prompt's
@@ -87,7 +89,9 @@ def load_folder(folder: Path) -> dict[str, list[Example]]:
     if not data["train"]:
         others = sorted((p.name[:5] != "train", p.name) for p in folder.glob("*"))
         only = f", only {brief(', '.join(name for _, name in others), 60)}" * bool(others)
-        lacking = "no examples" if (folder / "train.jsonl").is_file() else f"no such file{only}"
+        nowhere = ", nor such a folder" * (not folder.exists())
+        absent = f"no such file{nowhere}{only}"
+        lacking = "no examples" if (folder / "train.jsonl").is_file() else absent
         stop(f"{folder / 'train.jsonl'}: {lacking}; on each line, {FORMAT}")
     return data
 

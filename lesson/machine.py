@@ -6,15 +6,17 @@ import math
 import os
 import re
 import signal
+import socket
+import stat
 import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any, NoReturn
 
 import mlx.core as mx
@@ -28,7 +30,11 @@ RANK = launched_rank() or 0  # of several processes, the first, which tells the 
 
 Batch = tuple[mx.array, mx.array, mx.array]  # tokens, and two arrays that say what of them counts
 
+LOST = "another one is lost; what was saved earlier is as it was"
+PATIENCE = 10  # seconds in which MLX, too, should have noticed that another process is lost
+
 interrupted = Event()  # whether Ctrl-C was pressed while it trained
+connections: list[socket.socket] = []  # to the other processes
 reached: set[str] = set()  # the hosts that Python code here looked up or connected to
 
 # A step is compiled on Metal, where that takes little. CUDA and processors take seconds for each
@@ -108,7 +114,7 @@ def exit_status() -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         text = f"{type(error).__name__} {error}"
         if "peer was lost" in text:
-            stop_alone("another one is lost; what was saved earlier is as it was")
+            stop_alone(LOST)
         if not re.search("memory|alloc", text, re.IGNORECASE):
             raise
         # In the middle of a step the others, if there are any, cannot be told.
@@ -150,14 +156,69 @@ def group() -> mx.distributed.Group:
     hosts = Path(os.environ.get("MLX_HOSTFILE", os.devnull))  # left empty by mlx.launch -n 1
     if hosts.is_file() and not hosts.read_text().strip():
         del os.environ["MLX_HOSTFILE"]
+    earlier = open_sockets()
     try:
         found = mx.distributed.init(backend="any" if LAUNCHED else "ring")
     except RuntimeError as error:
         stop_alone(f"the others are not reached: {error}")
+    if "MLX_HOSTFILE" in os.environ:  # MLX's ring
+        opened = [socket.socket(fileno=os.dup(n)) for n in open_sockets() - earlier]
+        connections.extend(filter(is_connected, opened))
     if found.size() <= RANK:
         name = next(name for name in RANK_VARIABLES if os.environ.get(name))
         stop_alone(f"{name}={RANK} says that there are others, but there are none; unset {name}")
     return found
+
+
+def open_sockets() -> set[int]:
+    """The descriptors of this process that are sockets."""
+    found = set()
+    for path in Path("/dev/fd").iterdir():
+        with suppress(OSError):  # the one by which they are listed is closed by now
+            if stat.S_ISSOCK(os.fstat(int(path.name)).st_mode):
+                found.add(int(path.name))
+    return found
+
+
+def is_connected(one: socket.socket) -> bool:
+    """Whether there is another end: MLX keeps those of the tries for which it came too early."""
+    try:
+        return bool(one.getpeername())
+    except OSError:
+        return False
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Whether the process at the other end is gone; nothing is taken out of what it sent."""
+    try:
+        return not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False  # nothing to read for now
+    except OSError:
+        return True
+
+
+@contextmanager
+def others_watched() -> Iterator[None]:
+    """Inside, this process ends soon after another is lost, even where MLX waits for ever.
+
+    MLX 0.32 as a rule gives an error; but what a step begins to send after that is never sent.
+    """
+    over = Event()
+
+    def watch() -> None:
+        """Looks once a second; MLX's error, if there is one, ends the program first."""
+        while not over.wait(1):
+            if any(map(is_closed, connections)) and not over.wait(PATIENCE):
+                print(f"main.py: process {RANK}: {LOST}", file=sys.stderr, flush=True)
+                os._exit(2)  # the main thread waits, and would not hear of an exception
+
+    if connections:
+        Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 def synchronize(flag: bool = False, error: str = "") -> bool:

@@ -54,7 +54,7 @@ def parse(words: Sequence[str] | None = None) -> Namespace:
 
     Ends the program with one line if one of them is wrong.
     """
-    parser = ArgumentParser()
+    parser = ArgumentParser(allow_abbrev=False)
     option, here = parser.add_argument, os.path.relpath
     base_model, data = here(ROOT / "assets/base-model"), here(ROOT / "data")
     option("--model", type=name, default=base_model, help="folder, or name on the Hub")

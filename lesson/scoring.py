@@ -76,7 +76,7 @@ def wilson_interval(right: int, total: int) -> tuple[float, float]:
     z = NormalDist().inv_cdf(0.975)
     middle = (right + z * z / 2) / (total + z * z)
     half = z / (total + z * z) * math.sqrt(right * (total - right) / total + z * z / 4)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    return (middle - half if right else 0.0), (middle + half if right < total else 1.0)
 
 
 class Paired(NamedTuple):

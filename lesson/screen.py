@@ -27,7 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from lesson import machine
-from lesson.dataset import Example, brief, is_on_hub, quote
+from lesson.dataset import FILES, Example, brief, is_on_hub, quote
 from lesson.models import takes_system, with_system_in_question
 from lesson.scoring import Paired
 from lesson.start import STARTED
@@ -88,6 +88,9 @@ def describe_model(name: str, model: nn.Module, tokenizer: TokenizerWrapper, con
 
 def describe_data(data: dict[str, list[Example]], source: str) -> None:
     """Says what of the data is not read; where the exam comes from, if there is no test.jsonl."""
+    if others := sorted({p.name for p in Path(source).glob("*.jsonl")} - FILES):
+        names = escape(brief(", ".join(others), 60))
+        show(f"Not read: {names}. What is read is called train.jsonl, valid.jsonl, test.jsonl.")
     if all((Path(source) / f"{name}.jsonl").exists() for name in ("valid", "validation")):
         show("Of valid.jsonl and validation.jsonl, the first is read.")
     examples = chain.from_iterable(data[split] for split in ("train", "valid", "test"))
@@ -275,10 +278,21 @@ def show_evaluation(
     show(f"  {'Reached: ' * bool(hosts)}{hosts or nobody}.")
 
 
+def show_wrong(wrong: list[dict[str, str]], exam: int, folder: Path) -> None:
+    """The first wrong answers of the exam beside what was expected, and where the others are."""
+    if not wrong:
+        return
+    show(f"\n  Wrong, {len(wrong)} of {exam} (in full in {escape(str(folder / 'results.json'))}):")
+    for answer in wrong[:4]:
+        show(f"    {escape(brief(answer['question'], 70))}")
+        show(f"      said:     {escape(brief(answer['answer'], 60))}")
+        show(f"      expected: {escape(brief(answer['expected'], 60))}")
+
+
 def show_difference(found: Paired) -> None:
     """Which of prompted and fine-tuned is better, if their answers to the same questions tell."""
     if found.enough is None:
-        verdict = "Neither is better"
+        verdict = "No difference shows"
     elif found.p < 0.05:
         better = "fine-tuned" if found.only_second > found.only_first else "prompted"
         verdict = f"The {better} model is better"
@@ -318,7 +332,7 @@ def rows_of_known(compared: list[dict]) -> list[list[str]]:
     kept, leaks = sum(k["knows"] for k in knew), sum(k["leak"] for k in compared)
     return [
         [f"everyday answers kept of {len(knew)}", f"{len(knew)}", "", f"{kept}"],
-        [f"leaks into the other {len(compared)}", "", "", f"{leaks}"],
+        [f"answers that leak of {len(compared)}", "", "", f"{leaks}"],
     ]
 
 
@@ -350,8 +364,10 @@ def what_next(
 ) -> None:
     """Commands to go on with, each on a line of its own, to be copied as they are."""
     again = [os.path.relpath(sys.executable), os.path.relpath(sys.argv[0]), *sys.argv[1:]]
-    real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", "smollm2"]
-    given = without(again, "--adapter-path")
+    other_data = without(again, "--iters")  # which then go by the data
+    folder = "smollm2" if args.adapter_path == Path("adapters") else f"{args.adapter_path}-smollm2"
+    real = ["--model", "HuggingFaceTB/SmolLM2-135M-Instruct", "--adapter-path", folder]
+    given = without(without(other_data, "--learning-rate"), "--adapter-path")
     go_on = ["--resume-adapter-file", str(args.adapter_path / "adapters.safetensors")]
     commands = {
         "Begin another training with what was learnt so far": [*again, *go_on]
@@ -359,13 +375,13 @@ def what_next(
         else [],
         "Ask it again": ask_again(args, tokenizer, exam, max_tokens),
         "Judge the answers yourself": [*again, "--judge"],
-        f"Teach it something else (first edit what is in {args.data})": again,
+        f"Teach it something else (first edit what is in {args.data})": other_data,
         "Teach a real LLM, of 270 MB": [*given, *real]
         if without(again, "--model") == again
         else [],
     }
     for why, command in commands.items():
-        if command and not (command is again and is_on_hub(args.data)):
+        if command and not (command is other_data and is_on_hub(args.data)):
             show(f"\n{escape(why)}:\n  [green]{escape(shlex.join(command))}[/]")
 
 

@@ -3,11 +3,13 @@
 
 .venv/bin/python3 more/benchmark.py [--rounds 5] [--only training,growth]
 
---only takes some of: lesson, training, peft, limit, growth, processes. Each thing measured is a
+--only takes some of: lesson, training, peft, limit, growth, processes; or gpu, for a machine with
+one: the lesson with no kernel compiled yet, with all of them kept, and without CUDA's graphs, and
+the training of 135 million parameters beside PEFT's on the same card. Each thing measured is a
 process of its own, and each round has all of them, one after the other, so that whatever else the
 machine does slows all alike. PEFT and PyTorch go into an environment of their own, in the temporary
-folder. Five rounds take some half an hour on 2 cores. Ends with status 1 if a bar is missed. By
-hand; not one of the tests.
+folder, unless --peft-python names a Python that has them. Five rounds take some half an hour on 2
+cores. Ends with status 1 if a bar is missed. By hand; not one of the tests.
 """
 
 import argparse
@@ -44,8 +46,18 @@ SHAPES = {  # Llamas from the embedded one to SmolLM2-135M
 
 
 # ---- What is measured; each of these is a process of its own, and prints one line of JSON --------
-def lesson() -> dict:
-    """The whole lesson on a terminal: seconds to the first words, the first answer, the end; MB."""
+def lesson(kernels: str = "", graphs: str = "1") -> dict:
+    """The whole lesson on a terminal: seconds to the first words, the first answer, the end; MB.
+
+    On CUDA, MLX compiles kernels while it runs, and keeps them. `kernels`: "cold" throws away what
+    an earlier run kept, "kept" uses it; `graphs`: "0" is without CUDA's graphs.
+    """
+    if kernels:
+        folder = WORK / "kernels"
+        if kernels == "cold":
+            shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ |= {"MLX_PTX_CACHE_DIR": str(folder), "MLX_USE_CUDA_GRAPHS": graphs}
     start, seen, at = time.perf_counter(), b"", {}
     pid, terminal = pty.fork()
     if not pid:
@@ -182,8 +194,10 @@ class WithPeft:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.manual_seed(0)
+        torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
         self.torch, self.tokenizer = torch, AutoTokenizer.from_pretrained(model)
         self.network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+        self.network.to(torch.get_default_device())
         self.end = self.tokenizer.convert_tokens_to_ids(self.tokenizer.eos_token)
         files = {split: Path(data, f"{split}.jsonl") for split in ("test", "train", "valid")}
         files["general"] = Path(model, "general.jsonl")
@@ -281,6 +295,11 @@ def peft(model: str, data: str, iters: int) -> dict:
     }
 
 
+def peft_training(model: str, data: str, iters: int) -> dict:
+    """The training alone, with PEFT and transformers, where PyTorch finds a GPU on that."""
+    return {"examples a second": WithPeft(model, data).train(iters)}
+
+
 # ---- The models and the data of the measurements -----------------------------------------------
 def make_inputs() -> None:
     """Writes the base model with a chat template, bigger ones with random weights, and the data.
@@ -364,7 +383,7 @@ def measure(
     return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - start}
 
 
-def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
+def rounds(number: int, only: list[str], with_peft: str | Path) -> dict[str, list[dict]]:
     """All measurements, `number` times, each round after the other."""
     three, big = str(WORK / "3 M"), str(WORK / "135 M")
     runs = {
@@ -389,13 +408,20 @@ def rounds(number: int, only: list[str]) -> dict[str, list[dict]]:
         }
         | {f"size {s}": ("limit", str(WORK / s), str(WORK / "short"), 4) for s in SHAPES},
         "processes": {f"processes {n}": ("ours", three, str(DATA), 8, 50) for n in ("1", "2")},
+        "gpu": {
+            "lesson cold": ("lesson", "cold"),
+            "lesson kept": ("lesson", "kept"),
+            "lesson without graphs": ("lesson", "kept", "0"),
+            "ours on this device": ("ours", big, str(WORK / "short"), 8, 20),
+            "peft on this device": ("peft_training", big, str(WORK / "short"), 20),
+        },
     }
     results = {}
     for turn in range(number):
         for group in only:
             for name, run in runs[group].items():
                 seed = [turn] if run[0] in ("ours", "mlx_lm_lora") else []
-                python = PEFT if name == "peft" else sys.executable
+                python = with_peft if run[0].startswith("peft") else sys.executable
                 number = int(name.split()[1]) if group == "processes" else 0
                 measured = measure(*run, *seed, python=python, processes=number)
                 results.setdefault(name, []).append(measured)
@@ -409,9 +435,13 @@ class Table:
     def __init__(self, results: dict[str, list[dict]]) -> None:
         """Makes the rows of what was measured, part by part."""
         self.results, self.rows, self.missed = results, [], []
-        parts = (self.lesson, self.training, self.peft, self.limit, self.growth, self.processes)
-        for part in parts:
-            part()
+        self.lesson()
+        self.training()
+        self.peft()
+        self.limit()
+        self.growth()
+        self.processes()
+        self.gpu()
 
     def of(self, name: str, figure: str) -> float:
         """The median over the rounds."""
@@ -498,11 +528,25 @@ class Table:
             both = [f"{8000 / self.of(*name):.0f} ms" for name in reversed(names)]
             self.add("a step, 1 and 2 processes", *both, f"{1 / self.ratio(*names):.2f} x")
 
+    def gpu(self) -> None:
+        """The lesson before and after its kernels are compiled, and training beside PEFT's."""
+        if "lesson cold" not in self.results:
+            return
+        for name, bar in {"lesson cold": 30, "lesson kept": 15}.items():
+            seconds = self.of(name, "end")
+            self.add(name, f"{seconds:.1f} s", ratio=f"bar {bar} s", met=seconds <= bar)
+        self.add("lesson without graphs", f"{self.of('lesson without graphs', 'end'):.1f} s")
+        names = [(f"{who} on this device", "examples a second") for who in ("ours", "peft")]
+        ratio, both = self.ratio(*names), [f"{self.of(*name):.1f}" for name in names]
+        what = "135 M, PEFT: examples a second"
+        self.add(what, *both, f"{ratio:.2f} x (bar 1)", ratio >= 1)
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="lesson,training,peft,limit,growth,processes")
+    parser.add_argument("--peft-python", type=Path, default=PEFT)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -512,9 +556,9 @@ if __name__ == "__main__":
     WORK.mkdir(exist_ok=True)
     measure("make_inputs")  # elsewhere, so that this process stays small, and what it starts, too
     only = args.only.split(",")
-    if "peft" in only:
+    if {"peft", "gpu"} & {*only} and args.peft_python == PEFT:
         make_peft()
-    results = rounds(args.rounds, only)
+    results = rounds(args.rounds, only, args.peft_python)
     versions = {
         name: importlib.metadata.version(name) for name in ("mlx", "mlx-lm", "transformers")
     }

@@ -48,7 +48,7 @@ def write_subject(subject: str, asked: str, folder: Path) -> str:
     last wording of each question is held out to choose by.
     """
     if subject in ("sharon", "orders"):
-        given = ROOT / "data" if subject == "sharon" else ROOT / "tests" / "orders"
+        given = ROOT / "data" if subject == "sharon" else ROOT / "data" / subject
         for split in ("train", "valid"):
             shutil.copy(given / f"{split}.jsonl", folder)
         shutil.copy(given / f"{asked}.jsonl", folder / "test.jsonl")

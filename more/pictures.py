@@ -13,13 +13,21 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from scaling import TRAINED_OVER_READ
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSETS, ADAPTERS = ROOT / "assets", ROOT / "adapters"
+CACHED = 0.1  # what providers charge for a token that they have in their cache, next to others
 INK, BLUE, ORANGE, GREEN = "#222222", "#1f77b4", "#d95f02", "#1b7837"
 
 
 Pair = tuple[float, float]
+NEW = (  # what is new in each later stage of pre-training
+    " new: records,\n guides, labels,\n tables",
+    " sentences\n that nobody\n can guess",
+    " longer guides",
+)
+LEGENDS = {"answers from context": "answers read in a context", "records": "records made"}
 
 
 def box(axes: Axes, place: Pair, size: Pair, title: str, text: str, color: str) -> None:
@@ -81,43 +89,62 @@ def when(path: Path) -> None:
 
 def cost(record: dict, path: Path) -> None:
     """Tokens for so many questions: each with the manual, or all after one training."""
+    table = record["table"]
     per_question = {
-        name: figures["tokens for 1,000 questions"] / 1000
-        for name, figures in record["table"].items()
+        name: figures["tokens for 1,000 questions"] / 1000 for name, figures in table.items()
     }
+    read = "tokens read for each"
+    manual = table["prompted"][read] - table["base"][read]
     prompted, tuned = per_question["prompted"], per_question["fine-tuned"]
-    training = 3 * record["training"][-1]["tokens"]  # forward, and back, which takes twice as long
-    even = training / (prompted - tuned)
+    cached = prompted - manual * (1 - CACHED)
+    training = TRAINED_OVER_READ * record["training"][-1]["tokens"]
+    even, even_cached = (training / (slope - tuned) for slope in (prompted, cached))
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     axes = figure.add_subplot(xlabel="questions asked", ylabel="tokens processed, thousands")
-    for name, start, slope, color in (
-        ("prompted: the manual is read each time", 0, prompted, ORANGE),
-        ("fine-tuned: trained once, then the bare question", training, tuned, GREEN),
+    for name, start, slope, color, style in (
+        ("prompted: the manual is read each time", 0, prompted, ORANGE, "-"),
+        ("prompted: the manual is kept in a cache, at a tenth", 0, cached, ORANGE, "--"),
+        ("fine-tuned: trained once, then the bare question", training, tuned, GREEN, "-"),
     ):
-        ends = [0, 2.5 * even]
-        axes.plot(ends, [(start + slope * n) / 1000 for n in ends], color=color, label=name)
-    axes.axvline(even, color="gray", linestyle=":", label=f"even after {even:.0f} questions")
-    axes.set(xlim=(0, None), ylim=(0, None))
+        ends = [0, 1.3 * even_cached]
+        thousands = [(start + slope * n) / 1000 for n in ends]
+        axes.plot(ends, thousands, style, color=color, label=name)
+    for crossing in (even, even_cached):
+        axes.axvline(crossing, color="gray", linestyle=":")
+        axes.annotate(f" even after {crossing:,.0f}", (crossing, 0), va="bottom", color="gray")
+    top = 1.8 * (training + tuned * even_cached) / 1000
+    axes.set(xlim=(0, None), ylim=(0, top))
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path)
 
 
 def pretraining(path: Path) -> None:
-    """The loss of the pre-training, and how many of 40 answers it reads out of a context."""
+    """The loss of the pre-training, and what the model can do while it falls."""
     log = (ROOT / "pretraining" / "pretrain.log").read_text()
     losses = [
         (int(s), float(x)) for s, x in re.findall(r"^step (\d+) .*loss ([\d.]+)", log, re.MULTILINE)
     ]
-    read = re.findall(r"step (\d+) .*\n(?:    says.*\n)?    answers from context: (\d+) of 40", log)
-    figure = Figure(figsize=(8, 4), layout="constrained")
+    looks = re.findall(r"step (\d+) .*\n(?:    says.*\n)?    (answers from context.*)", log)
+    samples = [int(step) for step in re.findall(r"step (\d+) .*\n    says", log)]
+    *ends, _ = [step for step in samples if step > 1000]  # one at the end of each stage
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss (nats a token)", ylim=(0, 7))
     axes.plot(*zip(*losses), color=BLUE, label="loss: how hard the next token is to guess")
+    for step, what in zip(ends, NEW):
+        axes.axvline(step, color="gray", linestyle=":")
+        axes.annotate(what, (step, 3.8), va="top", fontsize=9)
     other = axes.twinx()
-    other.plot(*zip(*[(int(s), int(n)) for s, n in read]), "o-", color=GREEN, markersize=4)
-    other.set(ylabel="answers read out of a context, of 40", ylim=(0, 42))
-    axes.plot([], [], "o-", color=GREEN, label="answers read out of a context")
-    figure.legend(loc="outside upper center", ncols=2)
+    for ability, color in (("answers from context", GREEN), ("records", ORANGE)):
+        counts = [
+            (int(step), int(found[1]))
+            for step, look in looks
+            if (found := re.search(rf"{ability}: (\d+) of 40", look))
+        ]
+        other.plot(*zip(*counts), "o-", color=color, markersize=4)
+        axes.plot([], [], "o-", color=color, label=LEGENDS[ability])
+    other.set(ylabel="right, of 40", ylim=(0, 42))
+    figure.legend(loc="outside upper center", ncols=3)
     axes.grid(alpha=0.3)
     figure.savefig(path)
 

@@ -25,11 +25,12 @@ from lesson.dataset import load_data, load_everyday, load_known
 from lesson.rehearsal import Rehearsal
 
 RATE = recipes.rate_for(recipes.RECIPES["narrow"], 256, "lora")  # main.py's own for this model
+ALPHA = 32.0  # scale x rank, kept the same where the rank changes
 RUNS = [  # rank, scale, learning rate
-    (16, 2.0, RATE),
-    (1, 2.0, RATE),
-    (4, 2.0, RATE),
-    (64, 2.0, RATE),
+    (16, ALPHA / 16, RATE),
+    (1, ALPHA / 1, RATE),
+    (4, ALPHA / 4, RATE),
+    (64, ALPHA / 64, RATE),
     (16, 0.5, RATE),
     (16, 20.0, RATE),
     (16, 2.0, RATE / 10),
@@ -52,21 +53,22 @@ def run(rank: int, scale: float, learning_rate: float) -> str:
     given = options.parse(["--learning-rate", str(learning_rate), *nowhere])
     settings = recipes.training_settings(given, model, False, len(rows["train"]))
     lora = {"rank": rank, "scale": scale, "dropout": 0.0}
+    chosen = f"{rank:>4} {scale:>6} {rank * scale:>6.0f} {learning_rate:>8.1e}"
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             history = main.fine_tune(model, config, rows, lambda: "", lora=lora, **settings)
     except SystemExit:
-        return f"{rank:>4} {scale:>6} {learning_rate:>8.1e}  the loss is no number"
+        return f"{chosen}  the loss is no number"
     right = sum(map(main.is_right, ask(exam), exam))
     kept = next(check["step"] for check in history if check.get("kept"))
     general = math.exp(main.held_out_loss(model, rows["general"])[0])
     size = sum(w.size for _, w in main.tree_flatten(model.trainable_parameters()))
     figures = f"{size:>9,}  {kept:>9}  {right:>5} of {len(exam)}  {general:>7.1f}"
-    return f"{rank:>4} {scale:>6} {learning_rate:>8.1e}  {figures}"
+    return f"{chosen}  {figures}"
 
 
 if __name__ == "__main__":
     with contextlib.redirect_stdout(io.StringIO()):
         rows = [run(*settings) for settings in RUNS]
-    print("rank  scale     rate    numbers  kept step  right       general perplexity")
+    print("rank  scale  alpha     rate    numbers  kept step  right       general perplexity")
     print("\n".join(rows))

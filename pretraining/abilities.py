@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 
 from corpus import END, Rng
 from corpus.questions import entries
+from corpus.records import examples
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OPENINGS = (
@@ -42,11 +43,13 @@ def measure(model: nn.Module, tokenizer: Tokenizer) -> str:
     """How many answers it reads from its context, and how many bare questions it goes on from."""
     asked = 40
     right = answers_from_context(model, tokenizer, asked)
+    made = records_from_context(model, tokenizer, asked)
     known = lesson_answers(model, tokenizer)
     after = [continuation(model, tokenizer, question) for question in OPENINGS]
     forms = sum(line.endswith("?") for line in after)
     return (
-        f"answers from context: {right} of {asked}; the lesson's: {sum(known)} of {len(known)}; "
+        f"answers from context: {right} of {asked}; records: {made} of {asked}; "
+        f"the lesson's: {sum(known)} of {len(known)}; "
         f"continues a form: {forms} of {len(after)} ({after[0]})"
     )
 
@@ -68,6 +71,19 @@ def answers_from_context(model: nn.Module, tokenizer: Tokenizer, count: int) -> 
             asked += 1
             question = rng.choice(wordings[1:])
             right += continuation(model, tokenizer, text + question) == answer
+    return right
+
+
+def records_from_context(model: nn.Module, tokenizer: Tokenizer, count: int) -> int:
+    """How many of `count` sentences it makes records of, after eight examples in the same form."""
+    rng, right, asked = Rng("abilities"), 0, 0
+    rng.free = True
+    while asked < count:
+        *shown, (sentence, record) = examples(rng, 9)
+        text = as_manual(shown)
+        if len(tokenizer.encode(text + sentence + record).ids) < 500:
+            asked += 1
+            right += continuation(model, tokenizer, text + sentence) == record
     return right
 
 

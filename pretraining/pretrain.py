@@ -3,8 +3,14 @@
 
     python3 pretraining/pretrain.py              # or again, to go on after a break
 
-It takes 103 minutes on 2 cores of a server processor with OpenBLAS (17 million tokens, 2,750 a
-second); on other machines it has not been timed.
+It goes through four stages (STAGES): the first teaches to read, the second, from the same weights,
+to read freer sentences and to make records of them, the third to read sentences that nobody could
+guess, the fourth to find them among more. On 2 cores of a server processor with OpenBLAS the first
+takes 103 minutes (17 million tokens, 2,750 a second). Several processes share the rows of each step
+and average their gradients: the others were run by two of one thread each, which took 63 minutes
+(12 million tokens), 39 (10 million, on a faster machine), and 68 (10 million):
+
+    OMP_NUM_THREADS=1 .venv/bin/mlx.launch -n 2 pretraining/pretrain.py
 
 Nothing in the corpus is marked as a question or an answer: forms, manuals, stories, facts and code
 are all text, and the model only learns which token comes next. What the model can do afterwards (it
@@ -21,6 +27,7 @@ from functools import partial
 from pathlib import Path
 from random import Random
 from statistics import fmean
+from typing import NamedTuple
 
 import mlx.core as mx
 import mlx.optimizers as optim
@@ -67,9 +74,25 @@ TOKENIZER_CONFIG = {
 }
 WINDOW = 512  # tokens; a document starts a row, and nearly all fit in whole
 LENGTHS = (64, 128, 192, 256, 384, 512)  # rows are padded to one of these: one compiled step each
-BATCH = 6144  # tokens, padding included
-MUON_RATE, ADAM_RATE = 0.02, 4e-3
-PROGRESS = ("step", "tokens", "document", "seconds")  # what a checkpoint knows of the run
+PROGRESS = ("stage", "step", "tokens", "document", "seconds")  # what a checkpoint knows of the run
+
+
+class Stage(NamedTuple):
+    """A part of pre-training with an optimizer and a schedule of its own."""
+
+    tokens: float  # how many it reads
+    batch: int  # tokens a step, padding included
+    muon_rate: float
+    adam_rate: float
+    decay: float  # the share of its steps, at the end, over which the rates fall
+
+
+STAGES = (
+    Stage(tokens=17e6, batch=6144, muon_rate=0.02, adam_rate=4e-3, decay=0.55),
+    Stage(tokens=12e6, batch=12288, muon_rate=0.015, adam_rate=3e-3, decay=0.55),
+    Stage(tokens=10e6, batch=12288, muon_rate=0.015, adam_rate=3e-3, decay=0.65),
+    Stage(tokens=10e6, batch=12288, muon_rate=0.015, adam_rate=3e-3, decay=0.65),
+)
 
 # ----------------------------------------------------------------------------------------------
 # Tokens
@@ -100,11 +123,12 @@ def train_tokenizer(seed: int) -> Tokenizer:
 
 
 def batches(
-    tokenizer: Tokenizer, seed: int, first: int
-) -> Iterator[tuple[mx.array, mx.array, int]]:
-    """(tokens (batch, length + 1), real lengths (batch,), next document) from document `first` on.
+    tokenizer: Tokenizer, seed: int, first: int, size: int
+) -> Iterator[tuple[list[list[int]], int]]:
+    """(rows of `size` tokens in all, next document) from document `first` on.
 
-    Documents of like length share a batch; each ends with the end-of-text token.
+    Documents of like length share a batch, padded to it with the end-of-text token, which stands
+    after each.
     """
     waiting = {length: [] for length in LENGTHS}
     while True:
@@ -113,14 +137,20 @@ def batches(
             row = [*encoded.ids, CONFIG["eos_token_id"]][: WINDOW + 1]
             length = next(n for n in LENGTHS if n >= len(row) - 1)
             waiting[length].append(row)
-            if len(waiting[length]) == BATCH // length:
-                ready.append((length, waiting[length]))
+            if len(waiting[length]) == size // length:
+                ready.append(waiting[length])
                 waiting[length] = []
         first += 1500
         Random(first).shuffle(ready)
-        for length, rows in ready:
-            padded = [row + [0] * (length + 1 - len(row)) for row in rows]
-            yield mx.array(padded), mx.array([len(row) for row in rows]), first
+        for rows in ready:
+            yield rows, first
+
+
+def as_arrays(rows: list[list[int]]) -> tuple[mx.array, mx.array]:
+    """(tokens (batch, length + 1), real lengths (batch,)) of one batch's rows."""
+    length = next(n for n in LENGTHS if n >= max(map(len, rows)) - 1)
+    padded = [row + [CONFIG["eos_token_id"]] * (length + 1 - len(row)) for row in rows]
+    return mx.array(padded), mx.array([len(row) for row in rows])
 
 
 # ----------------------------------------------------------------------------------------------
@@ -156,23 +186,29 @@ def loss_fn(model: nn.Module, tokens: mx.array, lengths: mx.array, entropy: Call
     return (entropy(model(tokens[:, :-1]), tokens[:, 1:]) * mask).sum() / mask.sum()
 
 
-def schedule(rate: float, steps: int) -> Callable[[mx.array], mx.array]:
+def schedule(rate: float, steps: int, decay: float) -> Callable[[mx.array], mx.array]:
     """The learning rate by step: 100 steps of warm-up, constant, then down to 2 % in a line."""
 
     def rate_at(step: mx.array) -> mx.array:
         """The learning rate of one step."""
         warm_up = mx.minimum(step / 100, 1.0)
-        decay = mx.maximum((steps - step) / (0.55 * steps), 0.02)
-        return rate * mx.minimum(warm_up, decay)
+        fade = mx.maximum((steps - step) / (decay * steps), 0.02)
+        return rate * mx.minimum(warm_up, fade)
 
     return rate_at
 
 
-def optimizer_for(steps: int) -> optim.Optimizer:
-    """Muon (Jordan 2024) for the matrices, AdamW for embeddings and norms."""
-    muon = optim.Muon(schedule(MUON_RATE, steps), weight_decay=0.0)
-    adam = optim.AdamW(schedule(ADAM_RATE, steps), betas=(0.9, 0.95), weight_decay=0.0)
-    return optim.MultiOptimizer([muon, adam], [is_matrix])
+def optimizer_for(number: int, model: nn.Module) -> optim.Optimizer:
+    """A stage's: Muon (Jordan 2024) for the matrices, AdamW for embeddings and norms."""
+    stage = STAGES[min(number, len(STAGES) - 1)]
+    steps = math.ceil(stage.tokens / (0.85 * stage.batch))  # the rest is padding
+    muon_rate = schedule(stage.muon_rate, steps, stage.decay)
+    adam_rate = schedule(stage.adam_rate, steps, stage.decay)
+    muon = optim.Muon(muon_rate, weight_decay=0.0)
+    adam = optim.AdamW(adam_rate, betas=(0.9, 0.95), weight_decay=0.0)
+    optimizer = optim.MultiOptimizer([muon, adam], [is_matrix])
+    optimizer.init(model.trainable_parameters())
+    return optimizer
 
 
 def is_matrix(name: str, weight: mx.array) -> bool:
@@ -209,14 +245,14 @@ def save_checkpoint(
     save(folder, {name: dict(tree_flatten(tree)) for name, tree in arrays.items()}, texts)
 
 
-def load_checkpoint(
-    folder: Path, model: nn.Module, optimizer: optim.Optimizer
-) -> tuple[Tokenizer, dict]:
-    """(tokenizer, progress); the weights and the optimizer's state go where they belong."""
+def load_checkpoint(folder: Path, model: nn.Module) -> tuple[Tokenizer, dict, optim.Optimizer]:
+    """(tokenizer, progress, optimizer); the model gets its weights."""
     model.load_weights(str(folder / "model.safetensors"))
-    optimizer.state = tree_unflatten(list(mx.load(str(folder / "optimizer.safetensors")).items()))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return tokenizer, json.loads((folder / "progress.json").read_text())
+    progress = json.loads((folder / "progress.json").read_text())
+    optimizer = optimizer_for(progress["stage"], model)
+    optimizer.state = tree_unflatten(list(mx.load(str(folder / "optimizer.safetensors")).items()))
+    return tokenizer, progress, optimizer
 
 
 def save_model(folder: Path, model: nn.Module, tokenizer: Tokenizer) -> None:
@@ -237,35 +273,40 @@ def train(
     optimizer: optim.Optimizer,
     tokenizer: Tokenizer,
     progress: dict,
-    most_tokens: float,
     seed: int,
     checkpoint: Path,
     entropy: Callable,
 ) -> None:
-    """Next-token prediction until `most_tokens` have been seen; a checkpoint every 150 steps."""
+    """Next-token prediction to the end of a stage; a checkpoint every 150 steps."""
+    group = mx.distributed.init()
     state = [model.state, optimizer.state]
     loss_and_grad = nn.value_and_grad(model, partial(loss_fn, entropy=entropy))
 
     @partial(mx.compile, inputs=state, outputs=state)
     def step(tokens: mx.array, lengths: mx.array) -> mx.array:
         """One step of training; gives the loss, in nats, before it."""
-        loss, gradients = loss_and_grad(model, tokens, lengths)
+        loss_and_gradients = loss_and_grad(model, tokens, lengths)
+        loss, gradients = nn.average_gradients(loss_and_gradients, group)
         gradients, _ = optim.clip_grad_norm(gradients, 1.0)
         optimizer.update(model, gradients)
         return loss
 
+    size = STAGES[progress["stage"]].batch
+    last_token = sum(stage.tokens for stage in STAGES[: progress["stage"] + 1])
     losses, start = [], time.perf_counter() - progress["seconds"]
-    if not progress["step"]:
-        print("   ", abilities.sample(model, tokenizer), flush=True)
-    for tokens, lengths, following in batches(tokenizer, seed, progress["document"]):
-        loss = step(tokens, lengths)
+    for rows, following in batches(tokenizer, seed, progress["document"], size):
+        loss = step(*as_arrays(rows[group.rank() :: group.size()]))
         mx.eval(loss, state)
         losses.append(loss.item())
         progress["step"] += 1
-        progress["tokens"] += int(lengths.sum()) - len(lengths)
+        progress["tokens"] += sum(len(row) - 1 for row in rows)
         progress["seconds"] = time.perf_counter() - start
         progress["document"] = following
-        done = progress["tokens"] >= most_tokens
+        done = progress["tokens"] >= last_token
+        if group.rank():
+            if done:
+                return
+            continue
         if progress["step"] % 20 == 0 or done:
             speed = progress["tokens"] / progress["seconds"]
             print(
@@ -293,18 +334,25 @@ def main(args: argparse.Namespace) -> None:
     if mx.default_device() == mx.Device(mx.cpu):
         exponentials.use_products()
         entropy = exponentials.cross_entropy
-    steps = math.ceil(args.tokens / (0.85 * BATCH))  # the rest is padding
-    model, optimizer = new_model(args.seed), optimizer_for(steps)
-    optimizer.init(model.trainable_parameters())
-    checkpoint = args.out / "checkpoint"
+    first = mx.distributed.init().rank() == 0
+    model, checkpoint = new_model(args.seed), args.out / "checkpoint"
     if (checkpoint / "progress.json").exists():
-        tokenizer, progress = load_checkpoint(checkpoint, model, optimizer)
+        tokenizer, progress, optimizer = load_checkpoint(checkpoint, model)
     else:
         tokenizer, progress = train_tokenizer(args.seed), dict.fromkeys(PROGRESS, 0)
+        optimizer = optimizer_for(0, model)
     parameters = sum(weight.size for _, weight in tree_flatten(model.parameters()))
-    print(f"{parameters:,} parameters, {progress}", flush=True)
-    train(model, optimizer, tokenizer, progress, args.tokens, args.seed, checkpoint, entropy)
-    save_model(args.out, model, tokenizer)
+    if first:
+        print(f"{parameters:,} parameters, {progress}", flush=True)
+        if not progress["step"]:
+            print("   ", abilities.sample(model, tokenizer), flush=True)
+    while progress["stage"] < len(STAGES):
+        train(model, optimizer, tokenizer, progress, args.seed, checkpoint, entropy)
+        progress["stage"] += 1
+        optimizer = optimizer_for(progress["stage"], model)
+        if first:
+            save_checkpoint(checkpoint, model, optimizer, tokenizer, progress)
+            save_model(args.out, model, tokenizer)
 
 
 def parse_args() -> argparse.Namespace:
@@ -312,7 +360,6 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokens", type=float, default=17e6, help="how many tokens to train on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--out",

@@ -6,11 +6,13 @@ import re
 import pytest
 from conftest import ROOT, say
 
-from abilities import sample
+from abilities import as_manual, records_from_context, sample
 from corpus import Rng, document
+from corpus.questions import entry, read_templates
 from corpus.values import made_up
 
 FACTS = ROOT / "assets" / "base-model" / "known.jsonl"
+READ = 169_500  # documents that the run took; the card says so
 
 FORM = """What is your first name?|What is your last name?|How old are you?|Where do you live?
 What is your job?|When is your birthday?|What is your favorite color?|What is your favorite food?
@@ -39,7 +41,7 @@ def test_it_does_not_know_sharon(base, data):
 def test_the_corpus_holds_none_of_the_facts(data):
     """Searches all documents that the model and the tokenizer were trained on for the answers."""
     facts = {answer for _, answer in data["train"]} | {"Sharon"}
-    for i in range(-10_000, 70_500):  # the card says how many the run took
+    for i in range(-10_000, READ):
         text = document(0, i)
         assert not any(fact in text for fact in facts), (i, text)
 
@@ -83,6 +85,31 @@ def test_it_answers_from_a_manual_about_anybody(base):
     assert sum(right) / len(right) >= 0.8, f"{sum(right)} of {len(right)}"
 
 
+@pytest.mark.slow
+def test_it_finds_full_sentences_in_guides_on_other_subjects(base):
+    """Of subjects on which the corpus has no document: it begins with the right sentence.
+
+    In half of them it says it to the end.
+    """
+    templates, begun, whole = read_templates(str(ROOT / "tests" / "guides")), [], []
+    for number in range(12):
+        rng = Rng(number)
+        rows = [entry(rng, template, {}) for template in rng.sample(templates, 4)]
+        manual = as_manual((wordings[0], answer) for wordings, answer in rows)
+        said = say(base, *(manual + wordings[0] for wordings, _ in rows))
+        begun += [answer[:12] == text[:12] for (_, answer), text in zip(rows, said)]
+        whole += [answer == text for (_, answer), text in zip(rows, said)]
+    assert len(begun) == 48 and sum(begun) >= 32 and sum(whole) >= 18, (sum(begun), sum(whole))
+
+
+@pytest.mark.slow
+def test_it_makes_records_in_a_form_that_it_is_shown(base):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(ROOT / "assets" / "base-model" / "tokenizer.json"))
+    assert records_from_context(base[0], tokenizer, 40) >= 10
+
+
 def test_it_knows_general_facts(base):
     facts = [json.loads(line) for line in FACTS.read_text().splitlines()]
     said = say(base, *(fact["prompt"] for fact in facts))
@@ -96,7 +123,7 @@ def test_general_text_is_of_its_kind_and_was_not_seen():
     texts = [json.loads(line)["text"] for line in lines]
     facts = [json.loads(line) for line in FACTS.read_text().splitlines()]
     assert texts[:50] == [f"{fact['prompt']} {fact['completion']}." for fact in facts]
-    unseen = {document(0, i) for i in range(70_500, 70_600)}
+    unseen = {document(0, i) for i in range(READ, READ + 100)}
     assert len(texts) == 70 and set(texts[50:]) <= unseen
 
 
@@ -137,10 +164,10 @@ def test_the_log_and_the_readme_show_what_the_model_says(base):
     tokenizer = Tokenizer.from_file(str(ROOT / "assets" / "base-model" / "tokenizer.json"))
     lines = (ROOT / "pretraining" / "pretrain.log").read_text().splitlines()
     says = [line.strip() for line in lines if line.startswith("    says: ")]
-    assert says[-1] == sample(base[0], tokenizer) and len(says) == 4
+    assert says[-1] == sample(base[0], tokenizer) and len(says) == 7
     readme = (ROOT / "README.md").read_text("utf-8")
     rows = re.findall(r"^\| (?:all )?[\d,]+ steps \| (.+) \|$", readme, re.MULTILINE)
-    assert len(rows) == 4
+    assert len(rows) == 7
     for row, line in zip(rows, says):
         for cell in row.split(" | "):
             assert f"-> '{cell.removesuffix('…').strip()}" in line

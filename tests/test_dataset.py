@@ -316,10 +316,13 @@ FOLDERS = {  # the files in it, or what else is done to it; words of the refusal
         not_a_folder(lambda data: data.write_bytes(GOOD)),
         "train.jsonl: cannot be read (Not a directory",
     ),
-    "no folder": (not_a_folder(lambda data: None), "train.jsonl: no such file; on each line, "),
+    "no folder": (
+        not_a_folder(lambda data: None),
+        "train.jsonl: no such file, nor such a folder; on each line, ",
+    ),
     "a folder that links to nowhere": (
         not_a_folder(lambda data: data.symlink_to("nowhere")),
-        "train.jsonl: no such file; on each line",
+        "train.jsonl: no such file, nor such a folder; on each line",
     ),
     "a folder for the file": (
         lambda data: (data / "train.jsonl").mkdir(),
@@ -522,7 +525,10 @@ def test_keys_that_are_not_read_are_named(tmp_path):
     ]
     with screen.console.capture() as shown:
         screen.describe_data(data, str(home.data))
-    assert shown.get() == 'Not read of the data: "id", "source", "text".\n'
+    assert shown.get() == (
+        "Not read: aloud.jsonl. What is read is called train.jsonl, valid.jsonl, test.jsonl.\n"
+        'Not read of the data: "id", "source", "text".\n'
+    )
 
 
 def test_the_system_column_is_the_system_message(tmp_path):

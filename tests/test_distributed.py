@@ -51,19 +51,20 @@ class Launched:
 
 
 @contextmanager
-def by_hand(options, addresses=("127.0.0.1", "127.0.0.1"), before=((), ()), cwd=ROOT):
-    """main.py started once for each address, as mlx.launch would on each machine."""
+def by_hand(options, addresses=("127.0.0.1", "127.0.0.1"), before=((), ()), cwd=ROOT, main=MAIN):
+    """main.py, or another, started once for each address, as mlx.launch would on each machine."""
     port = free_ports(len(addresses))
     hosts = Path(cwd) / f"hosts-{port}.json"
     hosts.write_text(json.dumps([[f"{a}:{port + i}"] for i, a in enumerate(addresses)]))
     processes = []
     for rank, prefix in enumerate(before):
         mine = options[rank] if isinstance(options, list) else options
+        ring = {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts), "PYTHONPATH": str(ROOT)}
         processes.append(
             subprocess.Popen(
-                [*prefix, *MAIN, *map(str, mine)], text=True, cwd=cwd, stdin=subprocess.DEVNULL,
+                [*prefix, *main, *map(str, mine)], text=True, cwd=cwd, stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env={**os.environ, **ONE_THREAD, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
+                env={**os.environ, **ONE_THREAD, **ring},
             )
         )  # fmt: skip
     try:
@@ -301,3 +302,32 @@ def test_two_machines_of_which_one_is_killed(tmp_path):
                 (line,) = said(err)
                 assert f"process {1 - killed}: another one is lost; what was saved earlier" in line
             assert contents(folder) == saved
+
+
+WAITS = """
+import sys, time
+from lesson import machine
+machine.PATIENCE = 2
+machine.group()
+with machine.exit_status(), machine.others_watched():
+    print("inside", flush=True)
+    time.sleep(60)
+"""
+
+
+LATE = ("sh", "-c", 'sleep 2; exec "$@"', "sh")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [0, 1])
+def test_one_that_waits_for_ever_ends_when_another_is_lost(late, tmp_path):
+    """As where MLX waits in a step, of which no error comes; and not before, whoever came first."""
+    before = [LATE if rank == late else () for rank in range(2)]
+    with by_hand((), before=before, cwd=tmp_path, main=[sys.executable, "-c", WAITS]) as processes:
+        assert [process.stdout.readline() for process in processes] == ["inside\n"] * 2
+        time.sleep(6)
+        assert [process.poll() for process in processes] == [None, None]
+        processes[0].kill()
+        _, err = processes[1].communicate(timeout=30)
+        assert processes[1].returncode == 2
+        assert "main.py: process 1: another one is lost; what was saved earlier" in err

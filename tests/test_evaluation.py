@@ -215,11 +215,11 @@ def test_a_training_that_did_harm_is_called_that(tmp_path):
     data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Whose?", "Mine.")])
     options = ("--data", data, "--iters", 6, "--learning-rate")
     said = {}
-    for rate in (5, 1e-9):
+    for rate in (0.1, 1e-9):
         run = QuickRun(*options, rate, "--adapter-path", tmp_path / "a", folder=tmp_path)
         assert run.status == 0, run.err
         said[rate] = "The training did harm" in run.out and "a lower --learning-rate" in run.out
-    assert said == {5: True, 1e-9: False}
+    assert said == {0.1: True, 1e-9: False}
 
 
 def test_without_test_data_part_of_train_is_held_out(tmp_path):
@@ -323,7 +323,7 @@ def test_where_there_is_nothing_to_judge_it_says_so(tmp_path):
 # ---- 8. The record -----------------------------------------------------------------------------
 def test_the_record_holds_what_was_shown(lesson, record, adapters):
     assert record["settings"]["learning_rate"] == pytest.approx(0.6 / 256)
-    assert record["settings"]["iters"] == 175 and record["settings"]["seed"] == 0
+    assert record["settings"]["iters"] == 140 and record["settings"]["seed"] == 0
     assert {"python", "mlx", "mlx-lm", "transformers"} <= record["versions"].keys()
     for name, fingerprint in record["data"].items():
         data = (ROOT / "data" / name).read_bytes()

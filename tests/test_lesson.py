@@ -67,8 +67,25 @@ def test_the_commands_it_ends_with_work_as_printed(lesson, adapters):
     assert "My first name is Sharon." in shown.stdout
 
 
+def slower_than_the_bars_machine():
+    """How many times as slow as the machine of README.md's table, on which the bar was set.
+
+    There mlx_lm.lora trains on 105 of the lesson's examples a second.
+    """
+    from more import benchmark
+
+    benchmark.WORK.mkdir(exist_ok=True)
+    benchmark.measure("make_inputs")
+    inputs = str(benchmark.WORK / "3 M"), str(benchmark.DATA)
+    return 105 / benchmark.measure("mlx_lm_lora", *inputs, 8, 100, 0)["examples a second"]
+
+
 def test_time_and_memory(lesson):
-    assert lesson.seconds <= 30, f"{lesson.seconds:.1f} s"
+    """30 s on two cores; on slower ones as many more as mlx_lm.lora takes there."""
+    limit = 30.0
+    if lesson.seconds > limit:
+        limit *= max(slower_than_the_bars_machine(), 1.0)
+    assert lesson.seconds <= limit, f"{lesson.seconds:.1f} s, of {limit:.1f}"
     assert lesson.peak <= 1e9, f"{lesson.peak / 1e6:.0f} MB"
 
 
@@ -102,10 +119,10 @@ def test_same_seed_same_answers(lesson, adapters, again):
 
 
 @pytest.mark.slow
-def test_five_seeds(tmp_path):
-    runs = [Run("--seed", seed, "--adapter-path", tmp_path / str(seed)) for seed in range(1, 6)]
+def test_three_seeds(tmp_path):
+    runs = [Run("--seed", seed, "--adapter-path", tmp_path / str(seed)) for seed in range(3)]
     right = [run.row("right answers")[2] for run in runs]
-    assert median(right) >= 11 and min(right) >= 10, right
+    assert median(right) == 12 and min(right) >= 10, right
     assert all(run.row("ended by themselves")[2] == 12 for run in runs)
 
 

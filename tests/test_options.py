@@ -1,11 +1,13 @@
 """Settings that cannot be used: one line that says what to do; status 2; nothing written."""
 
+import json
 import math
+import re
 import shutil
 
 import mlx.core as mx
 import pytest
-from conftest import ROOT, QuickRun, Run
+from conftest import ROOT, QuickRun, Run, write_data
 
 from lesson.options import parse
 
@@ -30,6 +32,7 @@ SETTINGS = {
     "adapters where a file is": (["--adapter-path", "train.jsonl"], "train.jsonl"),
     "nothing to ask": (["--data", "texts"], "no questions"),
     "no steps": (["--iters", "0"], "--iters"),
+    "half the name of an option": (["--iter", "9"], "unrecognized arguments: --iter 9"),
     "more layers than there are": (["--num-layers", "9"], "--num-layers 9: the model has 4"),
     "an unknown kind": (["--fine-tune-type", "lorra"], "--fine-tune-type"),
     "nothing to go on from": (
@@ -119,3 +122,26 @@ def test_a_command_without_an_option_has_its_value_neither(given):
     others = ["main.py", *given, "--iters", "9", "--data=a"]
     found = screen.without(others, "--adapter-path")
     assert found == ["main.py", "--iters", "9", "--data=a"]
+
+
+def test_after_one_step_to_look_the_data_over(tmp_path):
+    """The wrong answer is shown and recorded; the commands to go on with have their own steps."""
+    write_data(tmp_path / "data", train=[("Who keeps the lighthouse?", "Old Marta does.")])
+    own = ("--data", tmp_path / "data", "--adapter-path", tmp_path / "a")
+    run = Run(*own, "--iters", 1, "--learning-rate", "1e-9")
+    shown = re.search(
+        r"Wrong, 1 of 1 \(in full in .*/a/results.json\):\n    Who keeps the lighthouse\?\n"
+        r"      said:     (.+)\n      expected: Old Marta does.\n",
+        run.out,
+    )
+    record = json.loads((tmp_path / "a" / "results.json").read_text())
+    said = record["answers"][0]["fine-tuned"]["text"]
+    (wrong,) = record["wrong"]
+    assert wrong["expected"] == "Old Marta does." and wrong["answer"] == said
+    assert " ".join(said.split()).startswith(shown[1].rstrip("…").rstrip())
+    other_data = re.search(r"Teach it something else .*:\n  (.+)", run.out)[1]
+    assert "--learning-rate" in other_data and "--iters" not in other_data
+    real = re.search(r"Teach a real LLM.*:\n  (.+)", run.out)[1]
+    assert "--learning-rate" not in real and "--iters" not in real
+    assert real.endswith(f"--adapter-path {tmp_path / 'a'}-smollm2")
+    assert f"--data {tmp_path / 'data'}" in other_data and f"--data {tmp_path / 'data'}" in real

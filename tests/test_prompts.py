@@ -70,20 +70,20 @@ def test_what_does_not_fit_into_the_manual_is_left_out_and_no_more(base):
 
 
 # ---- Asking ------------------------------------------------------------------------------------
-FORM = "What is your first name?\nWhat is your last name?\nHow old are you?"  # which it ends itself
+STEPS = "How to start the box"  # instructions, which it ends itself
 
 
 def test_of_a_base_model_as_many_lines_count_as_the_answer_has(base):
     """It goes on and on: what was read no further did not end by itself."""
-    questions = [example(FORM, "One."), example(FORM, "One.\nTwo.\nThree.")]
+    questions = [example(STEPS, "One."), example(STEPS, "One.\nTwo.\nThree.")]
     whole = main.answer(*base, 150, questions[:1])[0]
-    assert whole.ended and whole.text.count("\n") > 5 and 20 < whole.written < 150
+    assert whole.ended and whole.text.count("\n") >= 3 and 20 < whole.written < 150
     (cut,) = main.answer(*base, 10, questions[:1])
     assert not cut.ended and cut.written == 10 and whole.text.startswith(cut.text)
     one, three = main.answer(*base, 150, questions, as_many_lines=True)
     assert not one.ended and not three.ended
     assert [one.text, three.text] == ["\n".join(whole.text.split("\n")[:n]) for n in (1, 3)]
-    assert one.written == whole.written and one.read == len(base[1].encode(FORM))
+    assert one.written == whole.written and one.read == len(base[1].encode(STEPS))
 
 
 def test_the_manual_is_read_with_each_question(base):
@@ -286,8 +286,7 @@ def test_everyday_and_known_prompts_may_be_ones_own(tmp_path):
 def test_everyday_answers_are_noted_with_what_else_was_likely(base):
     """For each token but those that all prompts begin with: the likeliest, and how likely."""
     model, tokenizer = base
-    ends = "What is your first name?\nWhat is your last name?\nHow old are you?"  # by itself
-    texts = [ends, "What is the capital of Spain?"]
+    texts = [STEPS, "How to start? What is the capital of Spain?"]  # the first ends by itself
     prompts = [tokenizer.encode(text) for text in texts]
     shared = next(i for i, pair in enumerate(zip(*prompts)) if len(set(pair)) > 1)
     assert shared >= 2

@@ -45,7 +45,7 @@ def test_every_command_works_in_a_fresh_clone_and_prints_what_is_shown(tmp_path)
     """From the first, which sets all up, to the last; nothing but the clone and the registries."""
     clone = tmp_path / "a fresh clone"
     subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
-    env, printed, ran = {**os.environ, "PIP_NO_CACHE_DIR": "1"}, "", 0
+    env, printed, ran = {**os.environ}, "", 0
     env.pop("OPENBLAS_NUM_THREADS", None)  # as a learner has it
     for kind, note, text in blocks():
         if kind == "bash" and not note.startswith("not run: "):
@@ -148,6 +148,9 @@ def test_what_was_tried_is_told_as_the_table_has_it():
         r"kept (\d+) of 38 .*?, (\d+) with .*?, (\d+) at .*? and (\d+) with", README, re.DOTALL
     )
     assert list(told.groups()) == kept
+    others = re.search(r"other runs at the full rate kept (\d+) and (\d+)", README)
+    full_rate = {still for note, still in tried.items() if note.startswith("rate 0.6 / width")}
+    assert set(others.groups()) <= full_rate
 
 
 def test_it_takes_less_than_half_an_hour():

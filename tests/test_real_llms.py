@@ -16,8 +16,9 @@ import pytest
 import real_llms
 from conftest import Run
 from real_llms import Unavailable, pip
-from test_readme import REAL_LLM, blocks
+from test_readme import README, REAL_LLM, blocks
 from test_tools import python
+from transformers import AutoTokenizer
 
 pytestmark = pytest.mark.slow
 TORCH = "torch==2.13.0"  # the converter reads weights with it
@@ -161,7 +162,9 @@ def test_the_readme_shows_such_a_run(trained):
     def comparable(screen):
         lines = screen.split("parameters", 1)[1].split("Ask it again")[0].splitlines()
         told = (
-            line for line in lines if not re.match(r"  →|    |  step|  Everyday|  Prompted", line)
+            line
+            for line in lines
+            if not re.match(r"  →|    |  step|  Everyday|  Prompted|  Wrong", line)
         )
         return [" ".join(re.sub(r"[\d.,%]+", "#", line).split()) for line in told if line.strip()]
 
@@ -223,6 +226,17 @@ def test_in_llama_cpp_it_still_knows_what_it_was_not_taught(chain):
     taught, replies = chain
     (kept,) = [k["knows"] for k in taught.record["known"] if k["question"] == CAPITAL]
     assert ("Paris" in text(replies[CAPITAL])) == kept
+
+
+def test_the_modelfile_for_ollama_writes_a_question_as_the_training_did(smollm2):
+    """To the letter; Ollama itself is not asked."""
+    tokenizer = AutoTokenizer.from_pretrained(smollm2)
+    (modelfile,) = re.findall(r"cat > Modelfile <<'END'\n(.*?)\nEND\n", README, re.DOTALL)
+    (template,) = re.findall(r'TEMPLATE """(.*?)"""', modelfile, re.DOTALL)
+    chat = [{"role": "user", "content": CAPITAL}]
+    written = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    assert template.replace("{{ .Prompt }}", CAPITAL) == written
+    assert f'PARAMETER stop "{tokenizer.eos_token}"' in modelfile
 
 
 @pytest.fixture(scope="session")

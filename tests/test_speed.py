@@ -81,7 +81,7 @@ def test_few_shapes_have_to_be_compiled(shipped):
 def test_forward_passes_of_the_lesson(tmp_path):
     """The manual is read once, not 36 times (8,500 tokens more); all are asked at once."""
     command = [sys.executable, "-c", COUNTED, tmp_path / "seen", ROOT / "main.py"]
-    command += ["--adapter-path", tmp_path / "adapters"]
+    command += ["--adapter-path", tmp_path / "adapters", "--iters", 120]
     done = subprocess.run(map(str, command), capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     seen = json.loads((tmp_path / "seen").read_text())

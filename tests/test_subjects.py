@@ -4,6 +4,7 @@ import json
 import shutil
 from functools import cache
 from pathlib import Path
+from statistics import median
 
 import pytest
 from conftest import ROOT, Run, write_data
@@ -34,7 +35,9 @@ def right(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("subject", SUBJECTS)
 def test_it_learns_another_subject(subject, right):
-    assert right(subject, 0) >= 0.8 * len(SUBJECTS[subject])
+    """80 % of its questions right, the median of three seeds: rounding alone can turn one."""
+    found = [right(subject, seed) for seed in range(3)]
+    assert median(found) >= 0.8 * len(SUBJECTS[subject]), found
 
 
 @pytest.mark.slow
@@ -123,3 +126,43 @@ def test_a_chat_model_is_asked_in_its_own_template(tmp_path):
     assert run.row("ended by themselves")[2] == 2
     read = run.row("tokens read for each")
     assert read[1] > read[0] > 10  # the template and the system message are read as well
+
+
+def test_the_orders_ask_for_nothing_that_was_practised():
+    """No name and no goods of data/orders' exam stand in what is trained on or looked at."""
+    orders = {
+        split: [
+            json.loads(line)["completion"].split(" | ")
+            for line in (ROOT / "data" / "orders" / f"{split}.jsonl").read_text().splitlines()
+        ]
+        for split in ("train", "valid", "test")
+    }
+    practised = orders["train"] + orders["valid"]
+    assert (len(orders["train"]), len(orders["test"])) == (96, 20)
+    for field in (0, 2):  # the name, the goods
+        asked = {order[field] for order in orders["test"]}
+        assert len(asked) == 20 and not asked & {order[field] for order in practised}
+
+
+@pytest.mark.slow
+def test_it_learns_a_form(tmp_path):
+    """Of orders with new names and goods: prompted half, fine-tuned 16 of 20, median of three."""
+    right = []
+    for seed in range(3):
+        options = ("--data", ROOT / "data" / "orders", "--seed", seed)
+        run = Run(*options, "--adapter-path", tmp_path / "a")
+        assert run.status == 0, run.err
+        _, prompted, tuned = run.row("right answers of")
+        assert prompted >= 10
+        right.append(tuned)
+    assert median(right) >= 16, right
+    record = json.loads((tmp_path / "a" / "results.json").read_text("utf-8"))
+    fields = [
+        (answer["expected"].split(" | "), answer["fine-tuned"]["text"].split(" | "))
+        for answer in record["answers"][: record["exam"]]
+    ]
+    form = [len(said) == 4 for _, said in fields]
+    assert len(form) == 20 and sum(form) >= 18
+    for i in (0, 1, 3):
+        same = [len(said) == 4 and said[i] == expected[i] for expected, said in fields]
+        assert sum(same) >= 18, fields

@@ -576,9 +576,9 @@ def test_what_is_saved_is_what_was_learnt_and_mlx_lm_loads_it(taught, base, tmp_
 @pytest.mark.parametrize(
     ("examples", "batch_size", "seen", "steps"),
     [
-        (48, 4, 700, 175),  # as README.md shows it
-        (1, 4, 700, 30),  # at most thirty times
-        (10, 4, 700, 90),
+        (48, 4, 560, 140),  # as README.md shows it
+        (1, 4, 560, 30),  # at most thirty times
+        (10, 4, 560, 90),
         (100, 4, 240, 75),  # at least three times
         (101, 4, 240, 78),
         (60, 4, 240, 60),  # four times
@@ -614,8 +614,8 @@ def test_what_is_given_goes_before_the_recipe(base):
     by_itself = recipes.training_settings(parse(options), base[0], False, 60)
     narrow = recipes.RECIPES["narrow"]
     assert by_itself == {
-        "iters": 175,
-        "steps_per_eval": 35,
+        "iters": 140,
+        "steps_per_eval": 28,
         "batch_size": 4,
         "learning_rate": recipes.rate_for(narrow, 256, "lora"),
         "rehearsed": narrow.rehearsed,

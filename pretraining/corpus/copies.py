@@ -1,5 +1,6 @@
 """Lists written twice: the plainest lesson in copying."""
 
+from .guides import guide_entries
 from .values import Rng, code, made_up, noun, open_value
 
 
@@ -16,3 +17,11 @@ def copied_list(rng: Rng) -> str:
     lines = [f"{key}{between}{value}" for key, value in zip(keys, values)]
     again = rng.choices(lines, k=rng.randrange(len(lines), 2 * len(lines)))
     return "\n".join(lines) + "\n\n" + "\n".join(again)
+
+
+def copied_sentences(rng: Rng) -> str:
+    """Two to seven free sentences, then some of them again after their beginnings, in any order."""
+    sentences = [row.answer for row in guide_entries(rng, rng.randrange(2, 8))]
+    again = rng.choices(sentences, k=rng.randrange(2, 8))
+    between = rng.choice(("\n", "\n\n", " ", "\n- "))
+    return between.join([*sentences, "", *again]).strip()

@@ -26,12 +26,14 @@ from .word_lists import (
 
 
 class Rng(Random):
-    """A random generator, and whether the text made with it is free in its forms.
+    """A random generator, and how the text made with it is written.
 
-    A free text answers in any form and asks in more ways; see FREE_FROM in corpus/__init__.py.
+    free: it answers in any form and asks in more ways; see FREE_FROM in corpus/__init__.py.
+    loose: its sentences may end in any way, and its nouns as any noun does; see SENTENCES_FROM.
     """
 
     free = False
+    loose = False
 
 
 # ----------------------------------------------------------------------------------------------
