@@ -132,6 +132,11 @@ def test_without_openblas_it_says_what_would_make_it_fast(tmp_path):
     (tmp_path / "libopenblas.so.0").write_text("not a library")  # found first, and of no use
     env = {"LD_LIBRARY_PATH": str(tmp_path)}
     data = write_data(tmp_path / "data", train=[("Who?", "Me.")], test=[("Who?", "Me.")])
-    run = Run("--data", data, "--adapter-path", tmp_path / "a", "--iters", 1, env=env)
+    shutil.copytree(ROOT / "assets" / "base-model", model := tmp_path / "model")
+    for name in ("general.jsonl", "known.jsonl"):  # one line of each: more would take minutes
+        lines = (model / name).read_text("utf-8").splitlines(keepends=True)
+        (model / name).write_text(lines[0], "utf-8")
+    options = ("--model", model, "--data", data, "--adapter-path", tmp_path / "a", "--iters", 1)
+    run = Run(*options, env=env)
     assert run.status == 0, run.err
     assert "apt install libopenblas0-pthread" in run.out.splitlines()[1]

@@ -62,7 +62,7 @@ def test_a_long_answer_is_heard_out(tmp_path):
         + "."
     )
     folder = write_data(tmp_path / "data", train=[("How do I open the safe?", long)])
-    options = ("--data", folder, "--adapter-path", tmp_path / "adapters", "--iters", 150)
+    options = ("--data", folder, "--adapter-path", tmp_path / "adapters", "--iters", 80)
     run = Run(*options)
     assert run.status == 0, run.err
     assert run.answers("Fine-tuned model")["How do I open the safe?"] == long
