@@ -99,13 +99,13 @@ def earlier(small, tmp_path_factory):
 
 @pytest.mark.slow
 def test_killed_at_any_moment(small, earlier, tmp_path):
-    """At eight moments from the first to the last, most of them late, when it is saving."""
+    """At twelve moments from the first to the last, half of them late, when it is saving."""
     folder, ends = tmp_path / "adapters", []
     options = ("--data", small, "--adapter-path", folder, "--iters", 3)
     began = time.perf_counter()
     assert QuickRun(*options, folder=tmp_path).status == 0
     lasts = time.perf_counter() - began
-    for share in (0.0, 0.4, 0.8, 0.85, 0.9, 0.95, 1.0, 1.1):
+    for share in (0.0, 0.2, 0.4, 0.6, 0.75, 0.8, 0.85, 0.9, 0.95, 1.0, 1.05, 1.1):
         shutil.rmtree(folder)
         shutil.copytree(earlier, folder)
         before = contents(folder)

@@ -3,8 +3,8 @@
 from functools import partial
 
 from .labels import slots
-from .questions import Entry, entry, neighbors, question_style, read_templates
-from .rewording import any_sentence, rough
+from .questions import Entry, asked_again, entry, neighbors, question_style, read_templates
+from .rewording import any_sentence
 from .sentences import loose_ending, loose_sentence, made_strange, spliced
 from .values import Rng, noun, open_value, person
 from .word_lists import read_list
@@ -74,11 +74,8 @@ def guide_of(rng: Rng, rows: list[Entry]) -> str:
     text = rng.choice(TITLES).format(subject=open_value(rng)) + rng.choice(("\n\n", "\n\n", "\n"))
     for wordings, answer in rows:
         text += style.format(question=rng.choice(wordings), answer=answer)
-    for _ in range(rng.randrange(len(rows), len(rows) + 7)):
-        wordings, answer = rng.choice(rows)
-        text += style.format(question=rough(rng, rng.choice(wordings)), answer=answer)
-        if len(text) > LONGEST:
-            break
+    times = rng.randrange(len(rows), len(rows) + 7)
+    text += asked_again(rng, rows, style, times, LONGEST - len(text))
     return text.rstrip("\n")
 
 
@@ -88,9 +85,6 @@ def reading(rng: Rng) -> str:
     style = question_style(rng)
     text = rng.choice(("", "", f"{open_value(rng)}\n\n", "Read this text. "))
     text += " ".join(row.answer for row in rows) + "\n\n"
-    for _ in range(rng.randrange(len(rows), 2 * len(rows))):
-        wordings, answer = rng.choice(rows)
-        text += style.format(question=rough(rng, rng.choice(wordings)), answer=answer)
-        if len(text) > LONGEST:
-            break
+    times = rng.randrange(len(rows), 2 * len(rows))
+    text += asked_again(rng, rows, style, times, LONGEST - len(text))
     return text.rstrip("\n")

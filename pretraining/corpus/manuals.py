@@ -1,6 +1,6 @@
 """Manuals: questions with their answers, then the same things asked back in other words."""
 
-from .questions import entries, question_style
+from .questions import asked_again, entries, question_style
 from .rewording import any_sentence, rough
 from .values import Rng
 from .word_lists import read_list
@@ -24,9 +24,6 @@ def manual(rng: Rng) -> str:
         rows = [row._replace(answer=answer) for row, answer in zip(rows, answers)]
     for wordings, answer in rows:
         text += style.format(question=rough(rng, rng.choice(wordings)), answer=answer)
-    for _ in range(rng.randrange(len(rows), len(rows) + 7)):
-        wordings, answer = rng.choice(rows)
-        text += style.format(question=rough(rng, rng.choice(wordings)), answer=answer)
-        if len(text) > LONGEST:
-            break
+    times = rng.randrange(len(rows), len(rows) + 7)
+    text += asked_again(rng, rows, style, times, LONGEST - len(text))
     return text.rstrip("\n")

@@ -20,7 +20,7 @@ behind "=>" the forms of its answer. What stands in braces is filled in:
 import re
 from typing import NamedTuple
 
-from .rewording import free_form
+from .rewording import free_form, rough
 from .values import Rng, action, noun, open_value, person, value
 from .word_lists import ADJECTIVES, ATTRIBUTES, ORGANIZATIONS, PROFESSIONS, VERBS, read_blocks
 
@@ -276,3 +276,14 @@ STYLES = {  # and how often each is drawn, next to the others
 def question_style(rng: Rng) -> str:
     """One of STYLES."""
     return rng.choices(list(STYLES), list(STYLES.values()))[0]
+
+
+def asked_again(rng: Rng, rows: list[Entry], style: str, times: int, room: int) -> str:
+    """Some of the questions in other words, with their answers, up to `room` characters or so."""
+    text = ""
+    for _ in range(times):
+        wordings, answer = rng.choice(rows)
+        text += style.format(question=rough(rng, rng.choice(wordings)), answer=answer)
+        if len(text) > room:
+            break
+    return text
