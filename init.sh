@@ -46,7 +46,7 @@ if [ "$system" = Linux ] && command -v nvidia-smi >/dev/null && nvidia-smi >/dev
 fi
 wanted="$(cat requirements.txt) $cuda"
 if [ "$(cat .venv/installed 2>/dev/null || true)" != "$wanted" ]; then
-    say "installing requirements.txt into .venv (some 600 MB, a few minutes the first time)"
+    say "installing requirements.txt into .venv (0.9 GB, a few minutes the first time)"
     sed "s/^mlx\[cpu\]/${cuda:-mlx[cpu]}/" requirements.txt >.venv/requirements.txt
     .venv/bin/python3 -m pip install --quiet --disable-pip-version-check -r .venv/requirements.txt
     printf '%s' "$wanted" >.venv/installed

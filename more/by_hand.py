@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One training example, taken through one step by hand, with main.py's own functions.
+"""One training example, taken through ten steps by hand, with main.py's own functions.
 
 python3 more/by_hand.py
 """
@@ -33,7 +33,7 @@ tokens, prompt_length = main.encode(tokenizer, example)
 logits = model(mx.array([tokens[:-1]]))[0]
 print(f"{len(tokens)} tokens; the logits for the next one: {' x '.join(map(str, logits.shape))}\n")
 print("   id  token        counts  probability    loss  likeliest instead")
-losses = nn.losses.cross_entropy(logits, mx.array(tokens[1:]))
+losses = main.cross_entropy(logits, mx.array(tokens[1:]))
 for position, token in enumerate(tokens):
     text = repr(tokenizer.decode([token])) if token != tokenizer.eos_token_id else "end of text"
     if position == 0:  # nothing stands before it, so nothing foretells it

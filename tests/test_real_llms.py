@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -228,8 +229,8 @@ def test_in_llama_cpp_it_still_knows_what_it_was_not_taught(chain):
     assert ("Paris" in text(replies[CAPITAL])) == kept
 
 
-def test_the_modelfile_for_ollama_writes_a_question_as_the_training_did(smollm2):
-    """To the letter; Ollama itself is not asked."""
+def test_the_modelfile_for_ollama_writes_a_question_as_the_training_did(smollm2, tmp_path):
+    """To the letter, and the README's command prints it; Ollama itself is not asked."""
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
     (modelfile,) = re.findall(r"cat > Modelfile <<'END'\n(.*?)\nEND\n", README, re.DOTALL)
     (template,) = re.findall(r'TEMPLATE """(.*?)"""', modelfile, re.DOTALL)
@@ -237,6 +238,10 @@ def test_the_modelfile_for_ollama_writes_a_question_as_the_training_did(smollm2)
     written = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
     assert template.replace("{{ .Prompt }}", CAPITAL) == written
     assert f'PARAMETER stop "{tokenizer.eos_token}"' in modelfile
+    (code,) = re.findall(r'python3 -c "\n(.*?)"\n```', README, re.DOTALL)
+    (tmp_path / "fused-llm").symlink_to(smollm2)
+    printed = subprocess.check_output([sys.executable, "-c", code], cwd=tmp_path, text=True)
+    assert printed == template + "\n"
 
 
 @pytest.fixture(scope="session")
