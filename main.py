@@ -166,7 +166,7 @@ def answer(
     manual: Sequence[Example] = (),
     as_many_lines: bool = False,
 ) -> list[Answer]:
-    """The Answer to each question, of at most `max_tokens`, always the likeliest; all asked at once.
+    """The Answer to each question, of at most `max_tokens`, each the likeliest; all asked at once.
 
     A base model goes on and on: `as_many_lines` reads no more lines than the right answer has.
     """

@@ -225,7 +225,7 @@ READ_AT_ONCE = 8192  # tokens of prompts, in all
 def generate(
     model: nn.Module, tokenizer: TokenizerWrapper, prompts: list[list[int]], max_tokens: int
 ) -> tuple[list[str], list[list[int]]]:
-    """(texts, their tokens): each prompt (tokens) continued with the likeliest token, all at once."""
+    """(texts, their tokens): each prompt (tokens) goes on with the likeliest token, all at once."""
     if not prompts:
         return [], []
     check_tokens(embedding_shape(model)[0], chain.from_iterable(prompts), "the question")

@@ -156,4 +156,5 @@ if __name__ == "__main__":
     when(ASSETS / "when.png")
     cost(json.loads((ADAPTERS / "results.json").read_text("utf-8")), ASSETS / "cost.png")
     pretraining(ASSETS / "pretraining.png")
-    shutil.copy(ADAPTERS / "loss.png", ASSETS / "loss.png")
+    for drawn in ("loss.png", "lesson.svg"):
+        shutil.copy(ADAPTERS / drawn, ASSETS / drawn)

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 from operator import attrgetter
+from xml.etree import ElementTree
 
 import pytest
 from conftest import ROOT
@@ -113,10 +114,22 @@ def test_every_link_inside_leads_somewhere():
 
 def test_every_picture_says_in_words_what_it_shows():
     pictures = re.findall(r"!\[(.*?)\]\((.+?)\)", README)
-    assert {path for _, path in pictures} == {
-        f"assets/{p.name}" for p in (ROOT / "assets").glob("*.png")
-    }
+    beside = re.findall(r'<img src="(.+?)".* alt="(.+?)">', README)
+    pictures += [(words, path) for path, words in beside]
+    assets = [*(ROOT / "assets").glob("*.png"), *(ROOT / "assets").glob("*.svg")]
+    assert {path for _, path in pictures} == {f"assets/{path.name}" for path in assets}
     assert all(len(words) > 40 for words, _ in pictures)
+
+
+def test_the_first_picture_is_of_the_run_that_is_shown():
+    """All but what may differ on another machine."""
+    svg = ElementTree.fromstring((ROOT / "assets" / "lesson.svg").read_text("utf-8"))
+    drawn = "".join(re.sub(r"\d+\.\d+%?", "#", text) for text in svg.itertext())
+    shown = next(text for kind, _, text in blocks() if kind == "text").split("Ask it again:")[0]
+    lines = comparable(shown)[1:]  # the title is printed before anything is recorded
+    assert len(lines) > 50
+    for line in lines:
+        assert "".join(line.split()) in "".join(drawn.split()), line
 
 
 def test_functions_and_options_that_are_named_exist():
