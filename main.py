@@ -382,7 +382,7 @@ def train(
             break
     best["kept"] = True
     model.load_weights([*best_weights.items()], strict=False)
-    screen.show_cost(history, time.perf_counter() - start)
+    screen.show_cost(history, time.perf_counter() - start, TOLERANCE)
     if best["of"] < len(rows["valid"]):
         look_at_all_of_valid(model, rows["valid"], tokens_read)
     return history

@@ -165,14 +165,22 @@ def show_check(check: Check) -> None:
     show(f"  step {check['step']:>4}  {figures}  [dim]→[/] {answer}")
 
 
-def show_cost(history: list[Check], seconds: float) -> None:
-    """What the training took in all, and its checks of it; which of them was kept."""
+def show_cost(history: list[Check], seconds: float, tolerance: float) -> None:
+    """What the training took in all, and its checks of it; which of them was kept, and why.
+
+    tolerance: by how much a later one has to be better to be kept instead.
+    """
     kept = next(check for check in history if check.get("kept"))
     tokens, checks = history[-1]["tokens"], sum(check["seconds"] for check in history)
-    why = "the last one" if kept["valid"] is None else "the best for valid and for what it keeps"
+    later = history[history.index(kept) + 1 :]
+    why = ", the best for valid and for what it keeps"
+    if kept["valid"] is None:
+        why = ", the last one"
+    elif any(check["score"] < kept["score"] for check in later):
+        why = f"; later ones were better by less than {tolerance}"
     times = f"{seconds:.1f} seconds, {checks:.1f} of them for the checks"
     show(f"\n  Cost: {tokens:,} tokens; {times}.")
-    show(f"  Kept: the adapters of step {kept['step']}, {why}.")
+    show(f"  Kept: the adapters of step {kept['step']}{why}.")
 
 
 def show_whole_valid(count: int, loss: float) -> None:

@@ -143,13 +143,25 @@ def test_functions_and_options_that_are_named_exist():
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
 
 
-def test_what_was_tried_is_told_as_the_table_has_it():
-    """How many of its 38 answers the base LLM kept at 0.6 / width: the fewest and the most."""
+def tried(model, told):
+    """The rows on a model in the table of what was tried; what the README tells, as numbers."""
     with (ROOT / "more" / "measured_recipes.tsv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == "gemma3"]
+        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == model]
+    return rows, [*map(int, re.search(told, " ".join(README.split())).groups())]
+
+
+def test_what_was_tried_is_told_as_the_table_has_it():
+    """The fewest and the most: answers kept by both LLMs, orders that SmolLM2 got right."""
+    rows, told = tried("gemma3", r"at 0\.6 / width .* between (\d+) and (\d+) of 38")
     kept = [int(row["still"]) for row in rows if row["note"].startswith("rate 0.6 / width")]
-    told = re.search(r"at 0\.6 / width .* between (\d+) and (\d+) of 38", " ".join(README.split()))
-    assert [*map(int, told.groups())] == [min(kept), max(kept)]
+    assert told == [min(kept), max(kept)]
+    rows, told = tried("smollm2", r"it kept (\d+) to (\d+) after four other subjects")
+    others = [r for r in rows if r["note"] == "the defaults" and r["subject"] != "sharon"]
+    kept = [int(row["still"]) for row in others]
+    assert len({row["subject"] for row in others}) == 4 and told == [min(kept), max(kept)]
+    _, told = tried("smollm2", r"SmolLM2-135M-Instruct got (\d+) to (\d+) with three seeds")
+    right = [int(row["right"]) for row in others if row["subject"] == "orders"]
+    assert len(right) == 3 and told == [min(right), max(right)]
 
 
 def test_it_takes_less_than_half_an_hour():

@@ -1,6 +1,7 @@
 """The learner's own data: other subjects, free sentences, questions in wordings held out."""
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -166,3 +167,19 @@ def test_it_learns_a_form(tmp_path):
     for i in (0, 1, 3):
         same = [len(said) == 4 and said[i] == expected[i] for expected, said in fields]
         assert sum(same) >= 18, fields
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [10, 50])
+def test_with_fewer_orders_it_gets_as_many_right_as_the_readme_says(count, tmp_path):
+    """One more or less: rounding alone can turn one."""
+    orders = ROOT / "data" / "orders"
+    lines = (orders / "train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "train.jsonl").write_text("".join(lines[:count]))
+    for split in ("valid", "test"):
+        shutil.copy(orders / f"{split}.jsonl", tmp_path)
+    run = Run("--data", tmp_path, "--adapter-path", tmp_path / "a")
+    assert run.status == 0, run.err
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    told = re.search(r"first 10 of the 96 examples it was right in (\d+), with 50 in (\d+)", readme)
+    assert abs(run.row("right answers of")[2] - int(told[1 if count == 10 else 2])) <= 1

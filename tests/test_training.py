@@ -630,3 +630,22 @@ def test_what_is_given_goes_before_the_recipe(base):
     settings = recipes.training_settings(parse(options), base[0], False, 60)
     given = {"iters": 3, "steps_per_eval": 1, "learning_rate": 0.25, "num_layers": -1}
     assert settings == by_itself | given
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        ([3.0, 0.5, 0.7], "step 10, the best for valid"),
+        ([3.0, 0.5, 0.495], "step 10; later ones were better by less than 0.01"),
+        ([3.0, 0.5, None], "step 20, the last one"),
+    ],
+)
+def test_it_says_why_an_earlier_check_is_kept(scores, why):
+    history = [
+        {"step": 10 * i, "valid": score, "score": score, "tokens": 0, "seconds": 0}
+        for i, score in enumerate(scores)
+    ]
+    (history[2] if scores[2] is None else history[1])["kept"] = True
+    with screen.console.capture() as shown:
+        screen.show_cost(history, 1.0, main.TOLERANCE)
+    assert f"Kept: the adapters of {why}" in shown.get()
