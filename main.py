@@ -166,7 +166,7 @@ def answer(
     manual: Sequence[Example] = (),
     as_many_lines: bool = False,
 ) -> list[Answer]:
-    """The Answer to each question, of at most `max_tokens`, each the likeliest; all asked at once.
+    """The Answer to each question, all asked at once: at most `max_tokens`, each the likeliest.
 
     A base model goes on and on: `as_many_lines` reads no more lines than the right answer has.
     """
@@ -191,7 +191,7 @@ def rehearsal_loss(
     """(sum over the tokens of KL(before || now), in nats; how many tokens).
 
     The Kullback-Leibler divergence of what the model finds likely now from what it found likely
-    before training (the 64 likeliest tokens, and all others as one): 0 if nothing has changed.
+    before training (of the likeliest tokens, and all others as one): 0 if nothing has changed.
     Learning without forgetting: arXiv 1606.09282.
     """
     tokens, ids, probabilities = batch

@@ -13,6 +13,7 @@ from conftest import ROOT
 README = (ROOT / "README.md").read_text("utf-8")
 
 
+SECONDS = r"\d+\.\d+%?"  # and losses: numbers with a point
 REAL_LLM = "output of a real LLM"  # which tests/test_real_llms.py runs and compares
 
 
@@ -27,7 +28,7 @@ def blocks():
 
 def comparable(text, note=""):
     """A text's lines, less what may differ on another machine: seconds, losses, steps."""
-    number = r"-?\d[\d,.]*(e-?\d+)?%?" if "figures may differ" in note else r"\d+\.\d+%?"
+    number = r"-?\d[\d,.]*(e-?\d+)?%?" if "figures may differ" in note else SECONDS
     lines = [re.sub(number, "#", " ".join(line.split())) for line in text.splitlines()]
     varies = ("step ", "Cost: ", "Kept: ", "Perplexity ", "A token of ")
     return [line for line in lines if line and line != "…" and not line.startswith(varies)]
@@ -124,12 +125,12 @@ def test_every_picture_says_in_words_what_it_shows():
 def test_the_first_picture_is_of_the_run_that_is_shown():
     """All but what may differ on another machine."""
     svg = ElementTree.fromstring((ROOT / "assets" / "lesson.svg").read_text("utf-8"))
-    drawn = "".join(re.sub(r"\d+\.\d+%?", "#", text) for text in svg.itertext())
+    drawn = "".join("".join(re.sub(SECONDS, "#", text) for text in svg.itertext()).split())
     shown = next(text for kind, _, text in blocks() if kind == "text").split("Ask it again:")[0]
     lines = comparable(shown)[1:]  # the title is printed before anything is recorded
     assert len(lines) > 50
     for line in lines:
-        assert "".join(line.split()) in "".join(drawn.split()), line
+        assert "".join(line.split()) in drawn, line
 
 
 def test_functions_and_options_that_are_named_exist():
@@ -143,25 +144,30 @@ def test_functions_and_options_that_are_named_exist():
     assert offered == set(re.findall(r"^\| `(--[\w-]+)`", README, re.MULTILINE))
 
 
-def tried(model, told):
-    """The rows on a model in the table of what was tried; what the README tells, as numbers."""
+def tried(model):
+    """The rows on a model in the table of what was tried."""
     with (ROOT / "more" / "measured_recipes.tsv").open(newline="") as file:
-        rows = [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == model]
-    return rows, [*map(int, re.search(told, " ".join(README.split())).groups())]
+        return [row for row in csv.DictReader(file, delimiter="\t") if row["model"] == model]
+
+
+def told(pattern):
+    """The numbers that the README tells where this pattern fits."""
+    return [*map(int, re.search(pattern, " ".join(README.split())).groups())]
 
 
 def test_what_was_tried_is_told_as_the_table_has_it():
     """The fewest and the most: answers kept by both LLMs, orders that SmolLM2 got right."""
-    rows, told = tried("gemma3", r"at 0\.6 / width .* between (\d+) and (\d+) of 38")
-    kept = [int(row["still"]) for row in rows if row["note"].startswith("rate 0.6 / width")]
-    assert told == [min(kept), max(kept)]
-    rows, told = tried("smollm2", r"it kept (\d+) to (\d+) after four other subjects")
-    others = [r for r in rows if r["note"] == "the defaults" and r["subject"] != "sharon"]
+    full_rate = [row for row in tried("gemma3") if row["note"].startswith("rate 0.6 / width")]
+    kept = [int(row["still"]) for row in full_rate]
+    assert told(r"at 0\.6 / width .* between (\d+) and (\d+) of 38") == [min(kept), max(kept)]
+    defaults = [row for row in tried("smollm2") if row["note"] == "the defaults"]
+    others = [row for row in defaults if row["subject"] != "sharon"]
+    assert len({row["subject"] for row in others}) == 4
     kept = [int(row["still"]) for row in others]
-    assert len({row["subject"] for row in others}) == 4 and told == [min(kept), max(kept)]
-    _, told = tried("smollm2", r"SmolLM2-135M-Instruct got (\d+) to (\d+) with three seeds")
+    assert told(r"it kept (\d+) to (\d+) after four other subjects") == [min(kept), max(kept)]
     right = [int(row["right"]) for row in others if row["subject"] == "orders"]
-    assert len(right) == 3 and told == [min(right), max(right)]
+    assert len(right) == 3
+    assert told(r"SmolLM2-135M-Instruct got (\d+) to (\d+) with three") == [min(right), max(right)]
 
 
 def test_it_takes_less_than_half_an_hour():
