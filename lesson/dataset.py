@@ -256,7 +256,8 @@ OTHER_FILES = {  # how a line begins of a file that holds something else; what t
 MISTAKES = {  # how a line looks with a line feed where it ceases to be JSON; what to say of it
     r"\0": "has NUL bytes, as UTF-16 has; save the file as UTF-8",
     "\n['`‘’“”]": 'has other quotation marks than JSON, which has " around names and texts',
-    r"(,\s*\n|\n,\s*)[}\]]|\n,$": "has a comma after which nothing comes; delete it",
+    r"\n,$": "has a comma at its end, as in a list; delete it from each line that has one",
+    r"(,\s*\n|\n,\s*)[}\]]": "has a comma after which nothing comes; delete it",
     r"}\s*\n,?\s*{": "has two examples; put each on its own line",
     r"\n$": r"ends too early; put the example on one line, with \n for a new line",
     r"\"\n\w": r"has a quotation mark within a text, where it has to be \"",

@@ -18,7 +18,7 @@ import mlx.core as mx
 from matplotlib.figure import Figure
 
 import main
-from lesson import models, recipes
+from lesson import machine, models, recipes
 from lesson.dataset import load_data
 
 STEPS, EVERY, BATCH = 120, 4, 4
@@ -70,4 +70,5 @@ def draw(looks: list[tuple[int, float, float, int]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    draw(train_too_long(), ROOT / "assets" / "overfitting.png")
+    with machine.exit_status():
+        draw(train_too_long(), ROOT / "assets" / "overfitting.png")

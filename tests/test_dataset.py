@@ -48,7 +48,7 @@ LINES = {  # the second line of train.jsonl, a text or bytes; words of the refus
     ),
     "a comma between lines": (
         '{"prompt": "Who?", "completion": "Me."},',
-        "a comma after which nothing comes",
+        "a comma at its end, as in a list; delete it from each line",
     ),
     "no comma": ('{"prompt": "Who?" "completion": "Me."}', "Expecting ',' delimiter in column 19"),
     "two objects": (
